@@ -1,0 +1,154 @@
+"""The atlas: textures of differing sizes packed into one tensor, each with its mip chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffbmp.atlas.filters import gaussian_blur, halve
+from diffbmp.errors import DiffbmpError
+
+__all__ = ["Atlas", "Texture"]
+
+BLUR_UNIT = 128
+"""A blur is given in texels of a texture whose longest side is this long."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """One bitmap: a name and its pixels, alpha-only ``(1, h, w)`` or straight RGBA ``(4, h, w)``, in [0, 1]."""
+
+    name: str
+    pixels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.dim() != 3 or self.pixels.shape[0] not in (1, 4) or 0 in self.pixels.shape:
+            raise DiffbmpError(
+                f"Texture '{self.name}' must have shape (1, h, w) or (4, h, w), got {tuple(self.pixels.shape)}."
+            )
+        if not self.pixels.is_floating_point():
+            raise DiffbmpError(f"Texture '{self.name}' must hold floats in [0, 1], got {self.pixels.dtype}.")
+        if not bool(torch.isfinite(self.pixels).all()):
+            raise DiffbmpError(f"Texture '{self.name}' holds NaN or infinity.")
+
+
+class Atlas:
+    """Textures packed for a renderer; differentiable in the textures' pixels.
+
+    Building an atlas from pixels that require a gradient gives packed texels that carry it, so learning
+    textures means building the atlas anew at each step.
+
+    Attributes:
+        textures: the originals, straight alpha.
+        texels: ``(L,)``, all mip levels of all textures (layout: ``CompositeInputs.texels``), premultiplied.
+        levels: ``(R, 3)`` int64 rows (offset, width, height).
+        table: ``(T, 3)`` int64 rows (index of level 0 in ``levels``, number of levels, channels).
+        extent: ``(T, 2)``, the half width and half height that the packed texture covers in units of the
+            original's; 1 unless blurred.
+        aspect: ``(T, 2)``, half width and half height of each original, the longer one being 1.
+    """
+
+    textures: tuple[Texture, ...]
+    texels: Tensor
+    levels: Tensor
+    table: Tensor
+    extent: Tensor
+    aspect: Tensor
+
+    def __init__(self, textures: Sequence[Texture], *, blur: float = 0.0) -> None:
+        """Pack ``textures``, blurred by ``blur`` texels of a 128-texel texture (see ``blurred``)."""
+        if not textures:
+            raise DiffbmpError("An atlas needs at least one texture.")
+        if not (math.isfinite(blur) and blur >= 0):
+            raise DiffbmpError(f"blur must be a number of at least 0, got {blur}.")
+        self.textures = tuple(textures)
+        self.blur = blur
+        kind = textures[0].pixels
+        for texture in textures:
+            if texture.pixels.dtype != kind.dtype or texture.pixels.device != kind.device:
+                raise DiffbmpError("All textures of an atlas must have one dtype and be on one device.")
+        parts: list[Tensor] = []
+        levels: list[tuple[int, int, int]] = []
+        table: list[tuple[int, int, int]] = []
+        extent: list[tuple[float, float]] = []
+        offset = 0
+        for texture in textures:
+            image = _premultiplied(texture.pixels)
+            height, width = image.shape[-2:]
+            if blur > 0:
+                image = gaussian_blur(image, blur * max(height, width) / BLUR_UNIT)
+            extent.append((image.shape[-1] / width, image.shape[-2] / height))
+            chain = _mip_chain(image)
+            table.append((len(levels), len(chain), image.shape[0]))
+            for level in chain:
+                levels.append((offset, level.shape[-1], level.shape[-2]))
+                bordered = torch.nn.functional.pad(level, (1, 1, 1, 1))
+                parts.append(bordered.movedim(0, -1).reshape(-1))
+                offset += parts[-1].numel()
+        device = kind.device
+        self.texels = torch.cat(parts)
+        self.levels = torch.tensor(levels, dtype=torch.int64, device=device)
+        self.table = torch.tensor(table, dtype=torch.int64, device=device)
+        self.extent = torch.tensor(extent, dtype=kind.dtype, device=device)
+        sizes = [(texture.pixels.shape[-1], texture.pixels.shape[-2]) for texture in textures]
+        self.aspect = torch.tensor(
+            [(width / max(width, height), height / max(width, height)) for width, height in sizes],
+            dtype=kind.dtype,
+            device=device,
+        )
+
+    @classmethod
+    def from_pixels(cls, pixels: Sequence[Tensor]) -> Atlas:
+        """Pack bare tensors, ``(h, w)`` or ``(1, h, w)`` alpha or ``(4, h, w)`` straight RGBA, named by number."""
+        textures = [Texture(str(i), p[None] if p.dim() == 2 else p) for i, p in enumerate(pixels)]
+        return cls(textures)
+
+    def __len__(self) -> int:
+        return len(self.textures)
+
+    def __repr__(self) -> str:
+        return f"Atlas({len(self)} textures, {self.texels.numel()} texels, {self.texels.dtype}, {self.texels.device})"
+
+    @property
+    def padded(self) -> bool:
+        """Whether packed textures are larger than the originals (blurred)."""
+        return self.blur > 0
+
+    @property
+    def colored(self) -> Tensor:
+        """``(T,)`` bool: which textures have a colour of their own."""
+        return self.table[:, 2] == 4
+
+    def blurred(self, sigma: float) -> Atlas:
+        """Return the atlas with every texture blurred by a Gaussian, for soft rasterization.
+
+        Args:
+            sigma: standard deviation in texels of a 128-texel texture (1 / 128 of the longest side). Textures
+                are enlarged by the whole kernel, so that no skirt is cut; ``extent`` says by how much, and
+                ``composite`` enlarges the frames to match.
+        """
+        return Atlas(self.textures, blur=sigma) if sigma != self.blur else self
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Atlas:
+        """Return the atlas on another device or in another floating dtype."""
+        moved = [Texture(t.name, t.pixels.to(device=device, dtype=dtype)) for t in self.textures]
+        same = all(m.pixels is t.pixels for m, t in zip(moved, self.textures, strict=True))
+        return self if same else Atlas(moved, blur=self.blur)
+
+
+def _premultiplied(pixels: Tensor) -> Tensor:
+    if pixels.shape[0] == 1:
+        return pixels
+    return torch.cat([pixels[:3] * pixels[3:], pixels[3:]])
+
+
+def _mip_chain(image: Tensor) -> list[Tensor]:
+    """Return the levels ``(C, h, w)``, each half of the one before (rounded up), down to one texel."""
+    chain = [image]
+    while max(chain[-1].shape[-2:]) > 1:
+        chain.append(halve(chain[-1]))
+    return chain

@@ -1,0 +1,53 @@
+"""The initializer interface: where stamps start."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from diffbmp.atlas.atlas import Atlas
+from diffbmp.plugins.plugin import Plugin
+from diffbmp.stamps.stamps import Stamps
+
+__all__ = ["Initializer", "Start"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an initializer is given.
+
+    Attributes:
+        count: number N of stamps to place, at least 1.
+        height: canvas height in pixels.
+        width: canvas width in pixels.
+        target: ``(3, H, W)`` straight colour in [0, 1], or None in a fit without a target.
+        target_alpha: ``(1, H, W)`` in [0, 1], or None where the target is opaque or absent.
+        atlas: the textures to choose from.
+        generator: seeded; the only source of randomness.
+    """
+
+    count: int
+    height: int
+    width: int
+    target: Tensor | None
+    target_alpha: Tensor | None
+    atlas: Atlas
+    generator: torch.Generator
+
+
+class Initializer(Plugin, ABC):
+    """Base of every initializer."""
+
+    family: ClassVar[str] = "initializers"
+
+    @abstractmethod
+    def __call__(self, start: Start) -> Stamps:
+        """Return ``start.count`` stamps in painting order, on the atlas's device.
+
+        Raises:
+            DiffbmpError: where it cannot place them (no foreground, no target where one is needed).
+        """

@@ -1,0 +1,1 @@
+"""Hook specifications, and the registry of what plugins register."""

@@ -1,0 +1,212 @@
+"""The rendering equation in plain PyTorch, written to be read: the truth for every other renderer.
+
+Every sprite is evaluated at every pixel. Nothing is culled, so nothing can be culled wrongly. Memory is
+bounded by drawing a run of pixels at a time; the gradient is PyTorch's own, taken run by run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from diffbmp.rendering.renderer import CompositeInputs, Gradients, Renderer
+from diffbmp.settings import Settings as SettingsModel
+
+__all__ = ["Reference", "composite_points"]
+
+
+def composite_points(inputs: CompositeInputs, points: Tensor) -> Tensor:
+    """Evaluate the rendering equation (DESIGN, section 3) at some points of the canvas.
+
+    Args:
+        inputs: B canvases of N sprites.
+        points: ``(P, 2)`` canvas coordinates (x, y); pixel (column j, row i) has its centre at (j + 1/2, i + 1/2).
+
+    Returns:
+        Premultiplied RGBA ``(B, 4, P)``.
+    """
+    inverse, drawn = invert_frames(inputs.frame)
+    offset = points[:, None, None, :] - inputs.frame[..., 2]  # (P, B, N, 2)
+    uv = torch.einsum("bnij,pbnj->bnpi", inverse, offset)  # (B, N, P, 2)
+    sample = sample_textures(inputs, inverse, uv)  # (B, N, P, 4), premultiplied
+    sample = torch.where(drawn[..., None, None], sample, 0.0)
+
+    colored = (inputs.textures[inputs.texture, 2] == 4).to(inputs.color)
+    mu = (inputs.color_blend * colored)[..., None, None]
+    coverage = sample[..., 3:]
+    rgb = (1 - mu) * inputs.color[:, :, None, :] * coverage + mu * sample[..., :3]  # premultiplied by M
+    layer = inputs.opacity[..., None, None] * torch.cat([rgb, coverage], dim=-1)  # (B, N, P, 4)
+    alpha = layer[..., 3]
+
+    if inputs.blend == "over":
+        in_front = torch.cumprod((1 - alpha).flip(1), dim=1).flip(1)  # product over k.. of the nearer sprites
+        transmittance = torch.cat([in_front[:, 1:], torch.ones_like(in_front[:, :1])], dim=1)
+        return torch.einsum("bnp,bnpc->bcp", transmittance, layer)
+    color = layer[..., :3].sum(dim=1).movedim(-1, 1)
+    return torch.cat([color, 1 - (1 - alpha).prod(dim=1)[:, None]], dim=1)
+
+
+def invert_frames(frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the linear part of each frame.
+
+    Returns:
+        The inverses ``(B, N, 2, 2)`` and a mask ``(B, N)``, false where the frame spans no area: such a sprite
+        is drawn as nothing, its inverse is set to the identity, and its gradient is zero.
+    """
+    a, b = frame[..., 0, 0], frame[..., 0, 1]
+    c, d = frame[..., 1, 0], frame[..., 1, 1]
+    determinant = a * d - b * c
+    drawn = determinant.abs() > MINIMUM_DETERMINANT
+    safe = torch.where(drawn, determinant, 1.0)
+    adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
+    identity = torch.eye(2, dtype=frame.dtype, device=frame.device)
+    inverse = torch.where(drawn[..., None, None], adjugate / safe[..., None, None], identity)
+    return inverse, drawn
+
+
+MINIMUM_DETERMINANT = 1e-12
+"""Below this determinant (a quarter of the sprite's area in square pixels) a frame is degenerate."""
+
+
+def level_of_detail(inputs: CompositeInputs, inverse: Tensor) -> Tensor:
+    """Return lambda ``(B, N)``: log2 of the longest axis, in base texels, of a pixel's footprint.
+
+    The longest axis is the larger singular value of J = diag(w / 2, h / 2) A^-1. Where both are equal (every
+    stamp that is not stretched) the difference under the root counts as constant: the symmetric sub-gradient.
+    """
+    base = inputs.levels[inputs.textures[inputs.texture, 0]]  # (B, N, 3): offset, width, height
+    jacobian = inverse * (base[..., 1:].to(inverse) / 2)[..., None]
+    gram = jacobian.transpose(-1, -2) @ jacobian
+    p, q, r = gram[..., 0, 0], gram[..., 0, 1], gram[..., 1, 1]
+    spread = (p - r) ** 2 + 4 * q**2
+    round_footprint = spread <= 1e-10 * (p + r) ** 2
+    root = torch.sqrt(torch.where(round_footprint, 1.0, spread))
+    longest_squared = (p + r + torch.where(round_footprint, 0.0, root)) / 2
+    return torch.log2(longest_squared) / 2
+
+
+def sample_textures(inputs: CompositeInputs, inverse: Tensor, uv: Tensor) -> Tensor:
+    """Sample each sprite's texture with the filter of ``inputs``.
+
+    Args:
+        inputs: the operator's inputs.
+        inverse: inverse frames ``(B, N, 2, 2)``.
+        uv: sprite coordinates ``(B, N, P, 2)``.
+
+    Returns:
+        Premultiplied RGBA ``(B, N, P, 4)``; zero colour where the texture is alpha-only.
+    """
+    first, count = inputs.textures[inputs.texture, 0], inputs.textures[inputs.texture, 1]
+    if inputs.filter == "nearest_texel":
+        return sample_level(inputs, first, uv, nearest=True)
+    if inputs.filter == "bilinear":
+        return sample_level(inputs, first, uv)
+    if inputs.filter == "mipmap":
+        # In double precision whatever the input, so that all renderers choose the same level.
+        double = dataclasses.replace(inputs, frame=inputs.frame.detach().double())
+        detail = level_of_detail(double, invert_frames(double.frame)[0])
+        level = torch.floor(detail + 0.5).long().clamp(min=0).minimum(count - 1)
+        return sample_level(inputs, first + level, uv)
+    detail = level_of_detail(inputs, inverse).clamp(min=0).minimum((count - 1).to(inverse))
+    finer = detail.detach().floor().long().minimum((count - 2).clamp(min=0))
+    coarser = (finer + 1).minimum(count - 1)
+    weight = (detail - finer)[..., None, None]
+    return (1 - weight) * sample_level(inputs, first + finer, uv) + weight * sample_level(
+        inputs, first + coarser, uv
+    )
+
+
+def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor, *, nearest: bool = False) -> Tensor:
+    """Sample one mip level ``(B, N)`` (rows of ``inputs.levels``) of each sprite's texture, bilinearly or not."""
+    row = inputs.levels[level][:, :, None, :]  # (B, N, 1, 3)
+    offset, size = row[..., 0], row[..., 1:]
+    channels = inputs.textures[inputs.texture, 2][:, :, None]
+    texel = (uv + 1) / 2 * size - 0.5  # column and row, 0 at the centre of the first texel
+    corner = (texel + 0.5 if nearest else texel).detach().floor()
+    limit = size.to(corner)
+    if nearest:
+        inside = ((corner >= 0) & (corner < limit)).all(dim=-1)
+    else:
+        inside = ((corner >= -1) & (corner < limit)).all(dim=-1)
+    column, line = torch.where(inside[..., None], corner, 0.0).long().unbind(-1)
+    stride = size[..., 0] + 2
+
+    def fetch(dx: int, dy: int) -> Tensor:
+        index = offset + ((line + 1 + dy) * stride + column + 1 + dx) * channels
+        colored = channels == 4
+        last = torch.where(colored, index + 3, index)
+        rgb = torch.stack([inputs.texels[torch.where(colored, index + k, index)] for k in range(3)], dim=-1)
+        rgb = torch.where(colored[..., None], rgb, 0.0)
+        return torch.cat([rgb, inputs.texels[last][..., None]], dim=-1)
+
+    if nearest:
+        sample = fetch(0, 0)
+    else:
+        fraction = texel - corner
+        x, y = fraction[..., 0:1], fraction[..., 1:2]
+        top = (1 - x) * fetch(0, 0) + x * fetch(1, 0)
+        bottom = (1 - x) * fetch(0, 1) + x * fetch(1, 1)
+        sample = (1 - y) * top + y * bottom
+    return torch.where(inside[..., None], sample, 0.0)
+
+
+class Reference(Renderer):
+    """Plain PyTorch, any dtype, any device: slow, simple, and the truth that other renderers are tested against."""
+
+    name = "reference"
+    priority = -100
+
+    class Settings(SettingsModel):
+        """Settings of the reference renderer."""
+
+        pairs: int = Field(1_000_000, ge=1)
+        """Sprites times pixels evaluated at once; memory grows with it, about 1 kB a pair in the backward pass."""
+
+    settings: Settings
+
+    def forward(self, inputs: CompositeInputs) -> tuple[Tensor, Tensor]:
+        """Draw a run of pixels at a time."""
+        image = inputs.frame.new_zeros(inputs.batch, 4, inputs.height * inputs.width)
+        for run, points in self._runs(inputs):
+            image[..., run] = composite_points(inputs, points)
+        state = image.new_zeros((inputs.batch, 0, inputs.height, inputs.width), dtype=torch.float32)
+        return image.unflatten(-1, (inputs.height, inputs.width)), state
+
+    def backward(
+        self,
+        inputs: CompositeInputs,
+        state: Tensor,  # noqa: ARG002 - nothing is saved; each run is evaluated again
+        grad_image: Tensor,
+        *,
+        texel_gradient: bool,
+    ) -> Gradients:
+        """Differentiate a run of pixels at a time and add up."""
+        names = ["frame", "opacity", "color", "color_blend"] + ["texels"] * texel_gradient
+        values = [getattr(inputs, name) for name in names]
+        totals = [torch.zeros_like(value) for value in values]
+        for run, points in self._runs(inputs):
+
+            def draw(*changed: Tensor, points: Tensor = points) -> Tensor:
+                replaced = dataclasses.replace(inputs, **dict(zip(names, changed, strict=True)))
+                return composite_points(replaced, points)
+
+            _, pullback = torch.func.vjp(draw, *values)
+            for total, gradient in zip(totals, pullback(grad_image.flatten(2)[..., run]), strict=True):
+                total += gradient
+        return Gradients(*totals[:4], texels=totals[4] if texel_gradient else None)
+
+    def _runs(self, inputs: CompositeInputs) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of the flattened canvas with the pixel centres in them."""
+        if inputs.count == 0:
+            return
+        step = max(1, self.settings.pairs // (inputs.batch * inputs.count))
+        for start in range(0, inputs.height * inputs.width, step):
+            stop = min(start + step, inputs.height * inputs.width)
+            index = torch.arange(start, stop, device=inputs.frame.device)
+            column = index % inputs.width
+            line = torch.div(index, inputs.width, rounding_mode="floor")
+            yield slice(start, stop), torch.stack([column, line], dim=-1).to(inputs.frame) + 0.5

@@ -1,0 +1,121 @@
+"""The renderer interface: what a renderer is given, what it returns, and how it says that it cannot run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diffbmp.plugins.plugin import Plugin
+
+__all__ = ["BLENDS", "FILTERS", "Blend", "CompositeInputs", "Filter", "Gradients", "Renderer"]
+
+Blend = Literal["over", "add"]
+Filter = Literal["mipmap", "trilinear", "bilinear", "nearest_texel"]
+BLENDS: tuple[str, ...] = get_args(Blend)
+FILTERS: tuple[str, ...] = get_args(Filter)
+
+
+@dataclass(frozen=True)
+class CompositeInputs:
+    """One call of the operator: B canvases, N sprites each, T textures with R mip levels in all.
+
+    The arithmetic is DESIGN, section 3; ``reference.py`` is its readable form.
+
+    Attributes:
+        frame: ``(B, N, 2, 3)``, maps sprite coordinates (u, v, 1) to canvas pixels.
+        opacity: ``(B, N)``, in [0, 1], with alpha_max already multiplied in.
+        color: ``(B, N, 3)``, tint in [0, 1].
+        color_blend: ``(B, N)``, mu in [0, 1]; counts as 0 where the texture is alpha-only.
+        texture: ``(B, N)`` int64, index into ``textures``.
+        texels: ``(L,)``, every mip level of every texture, row-major, each surrounded by a border one texel
+            wide. A level of width w and height h takes (h + 2) (w + 2) texels; a texel is one float (alpha) or
+            four (premultiplied RGBA). The border is read like any texel; the atlas sets it to zero.
+        levels: ``(R, 3)`` int64 rows (offset into ``texels`` of the level's border corner, width, height).
+        textures: ``(T, 3)`` int64 rows (index of level 0 in ``levels``, number of levels, channels 1 or 4).
+        height: canvas height H in pixels.
+        width: canvas width W in pixels.
+        blend: "over" or "add".
+        filter: "mipmap" (bilinear in the nearest level), "trilinear", "bilinear" (level 0 only) or
+            "nearest_texel" (level 0 only).
+    """
+
+    frame: Tensor
+    opacity: Tensor
+    color: Tensor
+    color_blend: Tensor
+    texture: Tensor
+    texels: Tensor
+    levels: Tensor
+    textures: Tensor
+    height: int
+    width: int
+    blend: str
+    filter: str
+
+    @property
+    def batch(self) -> int:
+        """Number of canvases B."""
+        return self.frame.shape[0]
+
+    @property
+    def count(self) -> int:
+        """Number of sprites N on each canvas."""
+        return self.frame.shape[1]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of the loss, each of the shape of its input; ``texels`` only where it was asked for."""
+
+    frame: Tensor
+    opacity: Tensor
+    color: Tensor
+    color_blend: Tensor
+    texels: Tensor | None
+
+
+class Renderer(Plugin):
+    """Base of every renderer: forward and backward of the operator on flat tensors.
+
+    A renderer never sees autograd, batches of odd shape or a background; the operator takes care of them.
+    Register a subclass through the hook ``register_renderers``; ``diffbmp.testing`` holds the conformance
+    suite that it must pass.
+    """
+
+    family: ClassVar[str] = "renderers"
+
+    priority: ClassVar[int] = 0
+    """The available renderer of the highest priority is chosen where the user names none."""
+
+    state_planes: ClassVar[int] = 0
+    """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""
+
+    @classmethod
+    def unavailable(cls, device: torch.device) -> str | None:  # noqa: ARG003 - the answer of most renderers
+        """Return why this renderer cannot draw on ``device``, in one clause, or None where it can."""
+        return None
+
+    def forward(self, inputs: CompositeInputs) -> tuple[Tensor, Tensor]:
+        """Draw.
+
+        Returns:
+            The image ``(B, 4, H, W)``, premultiplied RGBA in the dtype of ``inputs.frame``, contiguous; and the
+            state ``(B, S, H, W)`` float32, kept as it is for ``backward``. Both newly allocated.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(
+        self, inputs: CompositeInputs, state: Tensor, grad_image: Tensor, *, texel_gradient: bool
+    ) -> Gradients:
+        """Return the gradients of sum(image * grad_image).
+
+        Args:
+            inputs: the same as were given to ``forward``.
+            state: what ``forward`` returned.
+            grad_image: ``(B, 4, H, W)``, contiguous.
+            texel_gradient: whether the gradient of ``texels`` is wanted.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.backward")
