@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from diffbmp.exporters.png import PngExporter
+from diffbmp.fitting.preview import Preview
+from diffbmp.initializers.grid import Grid
+from diffbmp.initializers.random import Random
+from diffbmp.initializers.scene import FromScene
+from diffbmp.initializers.structure import Structure
+from diffbmp.loaders.image import ImageLoader
+from diffbmp.loaders.shape import ShapeLoader
+from diffbmp.loaders.svg import SvgLoader
+from diffbmp.loaders.text import TextLoader
+from diffbmp.losses.pixelwise import Huber, MeanAbsoluteError, MeanSquaredError
+from diffbmp.losses.spatial import Spatial
+from diffbmp.losses.ssim import StructuralSimilarity
 from diffbmp.plugins.hookspecs import Register, hookimpl
+from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.reference import Reference
 from diffbmp.stamps.stamps import Stamps
 from diffbmp.version import __version__
@@ -12,11 +26,45 @@ __all__ = ["__version__"]
 
 @hookimpl
 def register_renderers(register: Register) -> None:
-    """Register the reference renderer."""
+    """Register the native CPU renderer and the reference."""
+    register(Cpu)
     register(Reference)
+
+
+@hookimpl
+def register_loaders(register: Register) -> None:
+    """Register pictures, SVG drawings, text and built-in shapes."""
+    for loader in (ImageLoader, SvgLoader, TextLoader, ShapeLoader):
+        register(loader)
 
 
 @hookimpl
 def register_kinds(register: Register) -> None:
     """Register stamps."""
     register(Stamps)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Register mse, l1, huber, spatial and ssim."""
+    for loss in (MeanSquaredError, MeanAbsoluteError, Huber, Spatial, StructuralSimilarity):
+        register(loss)
+
+
+@hookimpl
+def register_initializers(register: Register) -> None:
+    """Register the structure-aware, the random and the regular start, and the start from a scene."""
+    for initializer in (Structure, Random, Grid, FromScene):
+        register(initializer)
+
+
+@hookimpl
+def register_exporters(register: Register) -> None:
+    """Register PNG."""
+    register(PngExporter)
+
+
+@hookimpl
+def register_observers(register: Register) -> None:
+    """Register the preview."""
+    register(Preview)

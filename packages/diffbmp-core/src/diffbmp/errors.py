@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DiffbmpError", "unknown_name"]
+__all__ = ["DiffbmpError", "nearest", "unknown_name"]
 
 
 class DiffbmpError(Exception):
@@ -15,6 +15,13 @@ class DiffbmpError(Exception):
     """
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that looks most like ``name``, upper and lower case alike, or None."""
+    by_folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[near[0]] if near else None
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> DiffbmpError:
     """Return the error for an unknown name, with the nearest known one where there is one.
 
@@ -22,7 +29,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> DiffbmpError:
     ``Unknown loss 'sim'; did you mean 'ssim'? Known: mse, ssim.``
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    listing = f" Known: {', '.join(names)}." if names else " None is registered."
+    near = nearest(name, names)
+    hint = f"; did you mean '{near}'?" if near is not None else "."
+    listing = f" Known: {', '.join(names)}." if names else " There is none to choose from."
     return DiffbmpError(f"Unknown {what} '{name}'{hint}{listing}")

@@ -1,1 +1,1 @@
-"""Hook specifications, and the registry of what plugins register."""
+"""Hook specifications, the registry of what plugins register, and the report about them."""

@@ -6,8 +6,10 @@ The smallest plugin is one module and an entry point in the group ``diffbmp``::
     import diffbmp
 
     class Darkness(diffbmp.Loss):
-        \"\"\"Mean brightness of the picture.\"\"\"
+        \"\"\"Mean brightness of the picture: the darker, the better.\"\"\"
+
         name = "darkness"
+        needs_target = False
 
         def __call__(self, view):
             return view.image.mean()
@@ -19,16 +21,18 @@ The smallest plugin is one module and an entry point in the group ``diffbmp``::
     # pyproject.toml
     [project.entry-points.diffbmp]
     my-plugin = "my_plugin"
+
+``docs/plugins.md`` shows the smallest working example of each hook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pluggy
 
-__all__ = ["FAMILIES", "Register", "hookimpl", "hookspec"]
+__all__ = ["FAMILIES", "HOOKS", "Register", "hookimpl", "hookspec"]
 
 Register = Callable[[type[Any]], None]
 
@@ -81,15 +85,18 @@ def register_observers(register: Register) -> None:
     """Register ``diffbmp.Observer`` classes: what watches a fit start, step and finish."""
 
 
-FAMILIES = (
-    "renderers",
-    "loaders",
-    "kinds",
-    "losses",
-    "initializers",
-    "refiners",
-    "exporters",
-    "commands",
-    "observers",
-)
-"""Each family's hook is ``register_`` and its name here."""
+FAMILIES: Mapping[str, str] = {
+    "renderers": "renderer",
+    "loaders": "loader",
+    "kinds": "primitive kind",
+    "losses": "loss",
+    "initializers": "initializer",
+    "refiners": "refiner",
+    "exporters": "exporter",
+    "commands": "command",
+    "observers": "observer",
+}
+"""Each family, and what one of it is called; its hook is ``register_`` and the family's name."""
+
+HOOKS: Mapping[str, str] = {f"register_{family}": family for family in FAMILIES}
+"""The family of each hook."""

@@ -13,9 +13,10 @@ __all__ = ["Plugin"]
 class Plugin:
     """Base of everything that is registered through a hook.
 
-    A family's base class (``Loss``, ``Loader``, ``Renderer``, ...) sets ``family``. A registered class sets
-    ``name``, carries a docstring of one paragraph, and may define a nested ``Settings`` model whose values
-    arrive as ``self.settings``.
+    A family's base class (``Loss``, ``Loader``, ``Renderer``, ...) sets ``family`` and declares, as class variables,
+    what a member must give besides. A registered class sets ``name`` (lower-case letters, digits, ``_`` and
+    ``-``), carries a docstring of its own whose first line says what it is, and may define a nested ``Settings``
+    model whose values arrive as ``self.settings``.
     """
 
     family: ClassVar[str]
@@ -32,4 +33,9 @@ class Plugin:
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring."""
-        return (inspect.getdoc(cls) or "").partition("\n")[0]
+        return cls.description().partition("\n")[0]
+
+    @classmethod
+    def description(cls) -> str:
+        """Return the whole docstring, without its indentation."""
+        return inspect.cleandoc(cls.__doc__ or "")

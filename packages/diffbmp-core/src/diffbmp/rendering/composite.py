@@ -80,7 +80,7 @@ def composite(
         extent = atlas.extent[texture]  # (B, N, 2): a blurred texture is larger than the stamp
         frame = torch.cat([frame[..., :2] * extent[..., None, :], frame[..., 2:]], dim=-1)
     name, brace, rest = renderer.partition("{")
-    key = choose_renderer(name, frame.device) + brace + rest
+    key = choose_renderer(name, frame.device, frame.dtype) + brace + rest
     image, _ = torch.ops.diffbmp.composite(
         frame, flat(opacity, 0) * alpha_max, flat(color, 1), color_blend, texture,
         atlas.texels, atlas.levels, atlas.table, *size, blend, filter, key,

@@ -7,7 +7,7 @@ bounded by drawing a run of pixels at a time; the gradient is PyTorch's own, tak
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from pydantic import Field
@@ -57,11 +57,16 @@ def invert_frames(frame: Tensor) -> tuple[Tensor, Tensor]:
         The inverses ``(B, N, 2, 2)`` and a mask ``(B, N)``, false where the frame spans no area: such a sprite
         is drawn as nothing, its inverse is set to the identity, and its gradient is zero.
     """
+    def determinant_of(matrix: Tensor) -> Tensor:
+        return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
+
+    # In double precision whatever the input, so that rounding gives no area to columns that are parallel.
+    drawn = determinant_of(_double(frame.detach())).abs() > MINIMUM_DETERMINANT
+    determinant = determinant_of(frame)
+    drawn = drawn & (determinant != 0)
+    safe = torch.where(drawn, determinant, 1.0)
     a, b = frame[..., 0, 0], frame[..., 0, 1]
     c, d = frame[..., 1, 0], frame[..., 1, 1]
-    determinant = a * d - b * c
-    drawn = determinant.abs() > MINIMUM_DETERMINANT
-    safe = torch.where(drawn, determinant, 1.0)
     adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
     identity = torch.eye(2, dtype=frame.dtype, device=frame.device)
     inverse = torch.where(drawn[..., None, None], adjugate / safe[..., None, None], identity)
@@ -72,6 +77,11 @@ MINIMUM_DETERMINANT = 1e-12
 """Below this determinant (a quarter of the sprite's area in square pixels) a frame is degenerate."""
 
 
+def _double(value: Tensor) -> Tensor:
+    """Return ``value`` in the widest precision of its device."""
+    return value if value.device.type == "mps" else value.double()
+
+
 def level_of_detail(inputs: CompositeInputs, inverse: Tensor) -> Tensor:
     """Return lambda ``(B, N)``: log2 of the longest axis, in base texels, of a pixel's footprint.
 
@@ -80,17 +90,37 @@ def level_of_detail(inputs: CompositeInputs, inverse: Tensor) -> Tensor:
     """
     base = inputs.levels[inputs.textures[inputs.texture, 0]]  # (B, N, 3): offset, width, height
     jacobian = inverse * (base[..., 1:].to(inverse) / 2)[..., None]
+    largest = jacobian.detach().abs().amax(dim=(-2, -1), keepdim=True)
+    jacobian = jacobian / largest  # its fourth powers would overflow for the smallest sprites
     gram = jacobian.transpose(-1, -2) @ jacobian
     p, q, r = gram[..., 0, 0], gram[..., 0, 1], gram[..., 1, 1]
     spread = (p - r) ** 2 + 4 * q**2
     round_footprint = spread <= 1e-10 * (p + r) ** 2
     root = torch.sqrt(torch.where(round_footprint, 1.0, spread))
     longest_squared = (p + r + torch.where(round_footprint, 0.0, root)) / 2
-    return torch.log2(longest_squared) / 2
+    return torch.log2(longest_squared) / 2 + torch.log2(largest[..., 0, 0])
+
+
+def mip_levels(inputs: CompositeInputs, inverse: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the mip levels that the filter reads: rows of ``inputs.levels`` and weights, each ``(B, N)``."""
+    first, count = inputs.textures[inputs.texture, 0], inputs.textures[inputs.texture, 1]
+    if inputs.filter == "trilinear":
+        detail = level_of_detail(inputs, inverse).clamp(min=0).minimum((count - 1).to(inverse))
+        finer = detail.detach().floor().long().minimum((count - 2).clamp(min=0))
+        coarser = (finer + 1).minimum(count - 1)
+        weight = detail - finer
+        return [(first + finer, 1 - weight), (first + coarser, weight)]
+    level = torch.zeros_like(first)
+    if inputs.filter == "mipmap":
+        # In double precision whatever the input, so that all renderers choose the same level.
+        double = dataclasses.replace(inputs, frame=_double(inputs.frame.detach()))
+        detail = level_of_detail(double, invert_frames(double.frame)[0])
+        level = torch.floor(detail + 0.5).long().clamp(min=0).minimum(count - 1)
+    return [(first + level, torch.ones_like(inverse[..., 0, 0]))]
 
 
 def sample_textures(inputs: CompositeInputs, inverse: Tensor, uv: Tensor) -> Tensor:
-    """Sample each sprite's texture with the filter of ``inputs``.
+    """Sample each sprite's texture with the chosen filter.
 
     Args:
         inputs: the operator's inputs.
@@ -100,24 +130,12 @@ def sample_textures(inputs: CompositeInputs, inverse: Tensor, uv: Tensor) -> Ten
     Returns:
         Premultiplied RGBA ``(B, N, P, 4)``; zero colour where the texture is alpha-only.
     """
-    first, count = inputs.textures[inputs.texture, 0], inputs.textures[inputs.texture, 1]
-    if inputs.filter == "nearest_texel":
-        return sample_level(inputs, first, uv, nearest=True)
-    if inputs.filter == "bilinear":
-        return sample_level(inputs, first, uv)
-    if inputs.filter == "mipmap":
-        # In double precision whatever the input, so that all renderers choose the same level.
-        double = dataclasses.replace(inputs, frame=inputs.frame.detach().double())
-        detail = level_of_detail(double, invert_frames(double.frame)[0])
-        level = torch.floor(detail + 0.5).long().clamp(min=0).minimum(count - 1)
-        return sample_level(inputs, first + level, uv)
-    detail = level_of_detail(inputs, inverse).clamp(min=0).minimum((count - 1).to(inverse))
-    finer = detail.detach().floor().long().minimum((count - 2).clamp(min=0))
-    coarser = (finer + 1).minimum(count - 1)
-    weight = (detail - finer)[..., None, None]
-    return (1 - weight) * sample_level(inputs, first + finer, uv) + weight * sample_level(
-        inputs, first + coarser, uv
-    )
+    nearest = inputs.filter == "nearest_texel"
+    samples = [
+        weight[..., None, None] * sample_level(inputs, level, uv, nearest=nearest)
+        for level, weight in mip_levels(inputs, inverse)
+    ]
+    return torch.stack(samples).sum(dim=0)
 
 
 def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor, *, nearest: bool = False) -> Tensor:
@@ -132,7 +150,9 @@ def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor, *, nearest:
         inside = ((corner >= 0) & (corner < limit)).all(dim=-1)
     else:
         inside = ((corner >= -1) & (corner < limit)).all(dim=-1)
-    column, line = torch.where(inside[..., None], corner, 0.0).long().unbind(-1)
+    # Outside, a texel that is certain to exist stands in, so that neither value nor gradient can be NaN.
+    texel, corner = torch.where(inside[..., None], texel, 0.0), torch.where(inside[..., None], corner, 0.0)
+    column, line = corner.long().unbind(-1)
     stride = size[..., 0] + 2
 
     def fetch(dx: int, dy: int) -> Tensor:
@@ -148,9 +168,9 @@ def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor, *, nearest:
     else:
         fraction = texel - corner
         x, y = fraction[..., 0:1], fraction[..., 1:2]
-        top = (1 - x) * fetch(0, 0) + x * fetch(1, 0)
-        bottom = (1 - x) * fetch(0, 1) + x * fetch(1, 1)
-        sample = (1 - y) * top + y * bottom
+        top = torch.lerp(fetch(0, 0), fetch(1, 0), x)
+        bottom = torch.lerp(fetch(0, 1), fetch(1, 1), x)
+        sample = torch.lerp(top, bottom, y)
     return torch.where(inside[..., None], sample, 0.0)
 
 
@@ -159,6 +179,7 @@ class Reference(Renderer):
 
     name = "reference"
     priority = -100
+    dtypes = (torch.float32, torch.float64)
 
     class Settings(SettingsModel):
         """Settings of the reference renderer."""
@@ -174,7 +195,7 @@ class Reference(Renderer):
         for run, points in self._runs(inputs):
             image[..., run] = composite_points(inputs, points)
         state = image.new_zeros((inputs.batch, 0, inputs.height, inputs.width), dtype=torch.float32)
-        return image.unflatten(-1, (inputs.height, inputs.width)), state
+        return image.view(inputs.batch, 4, inputs.height, inputs.width), state
 
     def backward(
         self,
@@ -185,23 +206,33 @@ class Reference(Renderer):
         texel_gradient: bool,
     ) -> Gradients:
         """Differentiate a run of pixels at a time and add up."""
-        names = ["frame", "opacity", "color", "color_blend"] + ["texels"] * texel_gradient
-        values = [getattr(inputs, name) for name in names]
+        values = [inputs.frame, inputs.opacity, inputs.color, inputs.color_blend]
+        values += [inputs.texels] * texel_gradient
         totals = [torch.zeros_like(value) for value in values]
         for run, points in self._runs(inputs):
 
-            def draw(*changed: Tensor, points: Tensor = points) -> Tensor:
-                replaced = dataclasses.replace(inputs, **dict(zip(names, changed, strict=True)))
-                return composite_points(replaced, points)
+            def draw(
+                frame: Tensor,
+                opacity: Tensor,
+                color: Tensor,
+                color_blend: Tensor,
+                texels: Tensor = inputs.texels,
+                points: Tensor = points,
+            ) -> Tensor:
+                changed = dataclasses.replace(
+                    inputs, frame=frame, opacity=opacity, color=color, color_blend=color_blend, texels=texels
+                )
+                return composite_points(changed, points)
 
-            _, pullback = torch.func.vjp(draw, *values)
+            pullback: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(draw, *values)[1]
             for total, gradient in zip(totals, pullback(grad_image.flatten(2)[..., run]), strict=True):
                 total += gradient
-        return Gradients(*totals[:4], texels=totals[4] if texel_gradient else None)
+        frame, opacity, color, color_blend, *texel_part = totals
+        return Gradients(frame, opacity, color, color_blend, texels=texel_part[0] if texel_part else None)
 
     def _runs(self, inputs: CompositeInputs) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the flattened canvas with the pixel centres in them."""
-        if inputs.count == 0:
+        if inputs.batch * inputs.count == 0:
             return
         step = max(1, self.settings.pairs // (inputs.batch * inputs.count))
         for start in range(0, inputs.height * inputs.width, step):

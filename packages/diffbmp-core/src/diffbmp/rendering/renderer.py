@@ -32,7 +32,7 @@ class CompositeInputs:
         texture: ``(B, N)`` int64, index into ``textures``.
         texels: ``(L,)``, every mip level of every texture, row-major, each surrounded by a border one texel
             wide. A level of width w and height h takes (h + 2) (w + 2) texels; a texel is one float (alpha) or
-            four (premultiplied RGBA). The border is read like any texel; the atlas sets it to zero.
+            four (premultiplied RGBA). The border must be zero.
         levels: ``(R, 3)`` int64 rows (offset into ``texels`` of the level's border corner, width, height).
         textures: ``(T, 3)`` int64 rows (index of level 0 in ``levels``, number of levels, channels 1 or 4).
         height: canvas height H in pixels.
@@ -89,6 +89,9 @@ class Renderer(Plugin):
 
     priority: ClassVar[int] = 0
     """The available renderer of the highest priority is chosen where the user names none."""
+
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+    """What it draws; float32 at least."""
 
     state_planes: ClassVar[int] = 0
     """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.renderer import Renderer
 
-__all__ = ["RendererChoice", "choose_renderer", "renderer_choices", "renderer_key", "resolve_renderer"]
+__all__ = ["RendererChoice", "choose_device", "choose_renderer", "renderer_choices", "renderer_key", "resolve_renderer"]
 
 
 @dataclass(frozen=True)
@@ -27,31 +28,58 @@ class RendererChoice:
     unavailable: str | None
 
 
-def renderer_choices(device: torch.device) -> list[RendererChoice]:
-    """Return every registered renderer, the most preferred first, with why it cannot run on ``device``."""
+def renderer_choices(device: torch.device, dtype: torch.dtype = torch.float32) -> list[RendererChoice]:
+    """Return every registered renderer, the most preferred first, with why it cannot draw ``dtype`` on ``device``."""
     choices = [
-        RendererChoice(entry.name, entry.owner, entry.cls.priority, entry.cls.unavailable(device))
+        RendererChoice(entry.name, entry.owner, entry.cls.priority, _unavailable(entry.cls, device, dtype))
         for entry in registry().entries("renderers")
     ]
     return sorted(choices, key=lambda choice: (-choice.priority, choice.name))
 
 
-def choose_renderer(name: str, device: torch.device) -> str:
+def _unavailable(renderer: type[Renderer], device: torch.device, dtype: torch.dtype) -> str | None:
+    reason = renderer.unavailable(device)
+    if reason is None and dtype not in renderer.dtypes:
+        known = ", ".join(str(known).removeprefix("torch.") for known in renderer.dtypes)
+        reason = f"it draws {known}, not {str(dtype).removeprefix('torch.')}"
+    return reason
+
+
+def choose_renderer(name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
     """Return the name of the renderer to use on ``device``.
 
     Args:
         name: a registered name, or "auto" for the available renderer of the highest priority.
         device: where the tensors are.
+        dtype: what they hold.
 
     Raises:
-        DiffbmpError: where ``name`` is unknown, or cannot run on ``device``.
+        DiffbmpError: where ``name`` is unknown or cannot draw ``dtype`` on ``device``, or where nothing can.
     """
-    if name == "auto":
-        return next(choice.name for choice in renderer_choices(device) if choice.unavailable is None)
-    reason = registry().get("renderers", name).unavailable(device)
-    if reason is not None:
-        raise DiffbmpError(f"Renderer '{name}' cannot run on {device}: {reason}.")
-    return name
+    if name != "auto":
+        reason = _unavailable(registry().get("renderers", name), device, dtype)
+        if reason is not None:
+            raise DiffbmpError(f"Renderer '{name}' cannot draw on {device}: {reason}.")
+        return name
+    choices = renderer_choices(device, dtype)
+    for choice in choices:
+        if choice.unavailable is None:
+            _say_fallback(choice, choices, device)
+            return choice.name
+    raise DiffbmpError(f"No renderer can draw {dtype} on {device}.")
+
+
+_said: set[str] = set()
+
+
+def _say_fallback(chosen: RendererChoice, choices: Sequence[RendererChoice], device: torch.device) -> None:
+    """Say once where a faster renderer of this device is installed but broken, and a slower one draws instead."""
+    if chosen.name != "reference" or device.type != "cpu" or chosen.name in _said:
+        return
+    reasons = [f"'{c.name}' cannot: {c.unavailable}" for c in choices if c.name == "cpu" and c.unavailable]
+    if reasons and "draws float32" not in reasons[0]:
+        _said.add(chosen.name)
+        warnings.warn(f"The slow renderer 'reference' draws, since {reasons[0]}.", RuntimeWarning, stacklevel=3)
 
 
 def renderer_key(name: str, settings: Mapping[str, Any] | None = None) -> str:
@@ -65,3 +93,37 @@ def resolve_renderer(key: str) -> Renderer:
     name, brace, rest = key.partition("{")
     renderer: Renderer = registry().create("renderers", name, json.loads(brace + rest) if brace else {})
     return renderer
+
+
+def choose_device(renderer: str, device: str) -> torch.device:
+    """Return the device to fit on.
+
+    Args:
+        renderer: a registered name, or "auto".
+        device: a PyTorch device, or "auto" for the one on which the preferred renderer runs.
+
+    Raises:
+        DiffbmpError: where the device is unknown or absent, or ``renderer`` runs on none.
+    """
+    if device != "auto":
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise DiffbmpError(f"Device '{device}' cannot be used: {reason}.") from error
+        choose_renderer(renderer, chosen)
+        return chosen
+    candidates = [torch.device("cuda")] * torch.cuda.is_available() + [torch.device("cpu")]
+
+    def best(candidate: torch.device) -> int:
+        choices = renderer_choices(candidate)
+        usable = [c.priority for c in choices if c.unavailable is None and renderer in ("auto", c.name)]
+        return max(usable, default=NEVER)
+
+    chosen = max(reversed(candidates), key=best)
+    choose_renderer(renderer, chosen)
+    return chosen
+
+
+NEVER = -(10**9)

@@ -1,0 +1,1 @@
+"""How fast renderers are: standard scenes, measurements and peers, for ``diffbmp bench``."""

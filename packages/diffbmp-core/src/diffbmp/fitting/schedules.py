@@ -1,0 +1,49 @@
+"""Schedules, and the random streams of a fit: functions of the step alone, so that a resumed fit goes on alike."""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+from diffbmp.fitting.settings import BlurSettings, OptimizerSettings
+
+__all__ = ["Stream", "blur_sigma", "generator", "rate_factor"]
+
+
+class Stream(IntEnum):
+    """Independent random streams of one seed."""
+
+    START = 0
+    CANVAS = 1
+    LOSS = 2
+    REFINER = 3
+
+
+def generator(seed: int, stream: Stream, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator that depends on the seed, the stream and the step, and on nothing that came before."""
+    state = np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device=device).manual_seed(int(state) >> 1)
+
+
+def rate_factor(settings: OptimizerSettings, step: int, steps: int) -> float:
+    """Return the factor on all rates at ``step`` of ``steps``."""
+    if settings.schedule == "exponential":
+        return settings.decay**step
+    if settings.schedule == "cosine":
+        progress = step / max(1, steps - 1)
+        return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * progress)) / 2
+    return 1.0
+
+
+def blur_sigma(settings: BlurSettings, step: int, steps: int) -> float:
+    """Return the blur at ``step`` of ``steps``, in texels of a 128-texel texture; 0 is sharp."""
+    blurred_steps = settings.until * steps
+    if step >= blurred_steps:
+        return 0.0
+    if settings.schedule == "constant":
+        return settings.sigma
+    stage = min(settings.stages - 1, int(step / blurred_steps * settings.stages))
+    return settings.sigma * (1 - stage / settings.stages)

@@ -1,0 +1,149 @@
+"""What every initializer shares: its settings, the target's foreground, start colours, and the dealing of textures.
+
+All random numbers are drawn in float64 on the CPU and moved afterwards, so that a start depends on the seed
+and never on the device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.initializers.initializer import Start
+from diffbmp.settings import Settings
+from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
+
+__all__ = [
+    "PlacementSettings",
+    "build_stamps",
+    "check_start",
+    "deal_textures",
+    "foreground",
+    "large_first",
+    "scale_range",
+    "target_colors",
+]
+
+COLOR_MARGIN = 1 / 510
+"""Start colours keep this distance from 0 and 1, half a step of 8 bits, so that their logits stay finite."""
+
+
+class PlacementSettings(Settings):
+    """Settings that all initializers which place stamps anew have in common."""
+
+    minimum_scale: float = Field(2.0, ge=MINIMUM_SCALE)
+    """Smallest half-extent of a stamp at the start, in pixels."""
+    maximum_scale: float | None = Field(None, gt=0)
+    """Largest half-extent of a stamp at the start, in pixels; left out, the initializer derives it."""
+    opacity_logit: float = Field(-2.0, ge=-20, le=20)
+    """Opacity of every stamp at the start, as a logit; -2 is about 12 %."""
+    color_noise: float = Field(0.02, ge=0, le=1)
+    """Standard deviation of the noise on start colours taken from the target, in colour values of [0, 1]."""
+
+
+def check_start(start: Start) -> None:
+    """Raise ``DiffbmpError`` where count, canvas, target and target alpha do not fit together."""
+    if start.count < 1:
+        raise DiffbmpError(f"The number of stamps must be at least 1, got {start.count}.")
+    size = (start.height, start.width)
+    if min(size) < 1:
+        raise DiffbmpError(f"A canvas must be at least 1 x 1 pixels, got {start.width} x {start.height}.")
+    for what, value, channels in (("target", start.target, 3), ("target's alpha", start.target_alpha, 1)):
+        if value is not None and tuple(value.shape) != (channels, *size):
+            raise DiffbmpError(f"The {what} must have shape {(channels, *size)}, got {tuple(value.shape)}.")
+
+
+def scale_range(start: Start, settings: PlacementSettings) -> tuple[float, float]:
+    """Return the smallest and the largest start scale, pixels.
+
+    The largest is a quarter of the canvas's shorter side where the settings give none (FACTS, "The method"),
+    but never less than the smallest.
+
+    Raises:
+        DiffbmpError: where the settings' largest is below their smallest.
+    """
+    smallest, largest = settings.minimum_scale, settings.maximum_scale
+    if largest is None:
+        return smallest, max(smallest, min(start.height, start.width) / 4)
+    if largest < smallest:
+        raise DiffbmpError(f"maximum_scale is {largest:g} px, below minimum_scale, {smallest:g} px; swap or raise it.")
+    return smallest, largest
+
+
+def foreground(start: Start) -> Tensor:
+    """Return how much of each pixel there is to paint, ``(H, W)`` float64 in [0, 1] on the CPU.
+
+    It is the target's alpha, or 1 everywhere where the target is opaque or there is none.
+
+    Raises:
+        DiffbmpError: where the target is fully transparent.
+    """
+    if start.target_alpha is None:
+        return torch.ones((start.height, start.width), dtype=torch.float64)
+    alpha = start.target_alpha[0].detach().to("cpu", torch.float64)
+    if not bool((alpha > 0).any()):
+        raise DiffbmpError("The target is fully transparent, so there is nothing to place stamps on.")
+    return alpha
+
+
+def target_colors(start: Start, position: Tensor, noise: float) -> Tensor:
+    """Return the start colour of each stamp, ``(N, 3)`` float64 in [0, 1].
+
+    Args:
+        start: what the initializer was given.
+        position: ``(N, 2)`` centres, pixels; a position off the canvas takes the nearest pixel.
+        noise: standard deviation of Gaussian noise added to the target's colour at the position.
+
+    Without a target, colours are drawn from U[0, 1]^3 and ``noise`` plays no part.
+    """
+    if start.target is None:
+        return torch.rand((len(position), 3), generator=start.generator, dtype=torch.float64)
+    limit = torch.tensor([start.width - 1, start.height - 1])
+    column, row = position.floor().long().clamp(min=torch.zeros_like(limit), max=limit).unbind(-1)
+    target = start.target.detach().to("cpu", torch.float64)
+    colors = target[:, row, column].T
+    deviation = torch.randn(colors.shape, generator=start.generator, dtype=torch.float64)
+    return (colors + noise * deviation).clamp(0, 1)
+
+
+def deal_textures(count: int, textures: int, generator: torch.Generator) -> Tensor:
+    """Return a texture for each of ``count`` stamps, ``(count,)`` int64.
+
+    Every texture comes equally often, give or take one, as if dealt in turn from a shuffled pile; the result is
+    shuffled, so that a texture says nothing about a stamp's place in the painting order.
+    """
+    pile = torch.randperm(textures, generator=generator)
+    dealt = pile[torch.arange(count) % textures]
+    return dealt[torch.randperm(count, generator=generator)]
+
+
+def large_first(scale: Tensor) -> Tensor:
+    """Return the painting order that puts small stamps in front of large ones, ``(N,)`` int64; ties keep theirs."""
+    return torch.argsort(scale, descending=True, stable=True)
+
+
+def build_stamps(start: Start, settings: PlacementSettings, position: Tensor, scale: Tensor) -> Stamps:
+    """Return stamps at given places, with start colours, random rotations and dealt textures.
+
+    Args:
+        start: what the initializer was given.
+        settings: opacity and colour noise.
+        position: ``(N, 2)`` centres in painting order, pixels.
+        scale: ``(N,)`` half-extents, pixels.
+    """
+    count = len(scale)
+    colors = target_colors(start, position, settings.color_noise)
+    rotation = 2 * math.pi * torch.rand(count, generator=start.generator, dtype=torch.float64)
+    texels = start.atlas.texels
+    return Stamps(
+        position=position.to(texels),
+        scale=scale.to(texels),
+        rotation=rotation.to(texels),
+        opacity_logit=torch.full_like(scale, settings.opacity_logit).to(texels),
+        color_logit=torch.logit(colors, eps=COLOR_MARGIN).to(texels),
+        texture=deal_textures(count, len(start.atlas), start.generator).to(texels.device),
+    )

@@ -1,0 +1,50 @@
+"""Uniform random start."""
+
+from __future__ import annotations
+
+import torch
+
+from diffbmp.initializers.initializer import Initializer, Start
+from diffbmp.initializers.placement import (
+    PlacementSettings,
+    build_stamps,
+    check_start,
+    foreground,
+    large_first,
+    scale_range,
+)
+from diffbmp.stamps.stamps import Stamps
+
+__all__ = ["Random"]
+
+
+class Random(Initializer):
+    """Stamps scattered evenly over the canvas, or over the visible part of a transparent target.
+
+    Positions and scales are uniform, small stamps painted in front of large ones. Colours are the target's at
+    the position; in a fit without a target they are random too.
+    """
+
+    name = "random"
+
+    class Settings(PlacementSettings):
+        """Settings of the random start; the largest scale is a quarter of the canvas's shorter side."""
+
+    settings: Settings
+
+    def __call__(self, start: Start) -> Stamps:
+        """Return the stamps.
+
+        Raises:
+            DiffbmpError: for a fully transparent target.
+        """
+        check_start(start)
+        smallest, largest = scale_range(start, self.settings)
+        visible = foreground(start).flatten().nonzero()[:, 0]
+        pixel = visible[torch.randint(len(visible), (start.count,), generator=start.generator)]
+        corner = torch.stack([pixel % start.width, pixel // start.width], dim=-1)
+        position = corner + torch.rand((start.count, 2), generator=start.generator, dtype=torch.float64)
+        fraction = torch.rand(start.count, generator=start.generator, dtype=torch.float64)
+        scale = smallest + (largest - smallest) * fraction
+        order = large_first(scale)
+        return build_stamps(start, self.settings, position[order], scale[order])

@@ -1,0 +1,147 @@
+"""Sources as a person names them, on the command line or from Python, become textures."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diffbmp.atlas.atlas import Texture
+from diffbmp.errors import DiffbmpError, unknown_name
+from diffbmp.loaders.loader import Loader
+from diffbmp.paths import missing_path, named
+from diffbmp.plugins.registry import registry
+
+__all__ = ["load_textures"]
+
+SCHEME = re.compile(r"([A-Za-z][\w.+-]+):(.*)", re.DOTALL)
+"""``NAME:rest``; one letter alone is a Windows drive."""
+
+
+def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[Texture]:
+    """Return the textures of all sources, in their order, under names that differ.
+
+    Args:
+        sources: each one is ``NAME:rest`` for a registered loader (``text:HELLO``); or a file, whose loader
+        its
+            suffix chooses; or a folder, of which every visible file with a known suffix is taken, in natural
+            order (``leaf2`` before ``leaf10``), without the folders in it; or a glob (``petals/*.png``,
+            ``**`` for any depth), taken likewise.
+        settings: settings of loaders, by the loader's name.
+
+    Raises:
+        DiffbmpError: where a source does not exist, is empty, is of an unknown kind, or cannot be read.
+    """
+    if not sources:
+        raise DiffbmpError("No stamps are given; name a file, a folder, a glob, text:WORDS or shape:NAME.")
+    settings = settings or {}
+    loaders: dict[str, Loader] = {}
+
+    def loader(name: str) -> Loader:
+        if name not in loaders:
+            loaders[name] = registry().create("loaders", name, settings.get(name))
+        return loaders[name]
+
+    for name in settings:
+        loader(name)  # a mistake in settings that nothing uses is still a mistake
+    textures = [texture for source in sources for name, rest in _resolve(source) for texture in loader(name).load(rest)]
+    return _distinct(textures)
+
+
+def _resolve(source: str) -> list[tuple[str, str]]:
+    """Return the loader's name and what it is given, for each thing that one source stands for."""
+    scheme = SCHEME.fullmatch(source)
+    known = [entry.name for entry in registry().entries("loaders")]
+    if scheme and scheme[1] in known:
+        return [(scheme[1], scheme[2])]
+    if not source.strip():
+        raise DiffbmpError("A source of stamps is empty; name a file, a folder, a glob, text:WORDS or shape:NAME.")
+    path = _expanded(source)
+    try:
+        if path.is_dir():
+            return _chosen(list(path.iterdir()), f"Folder '{source}'")
+        if path.exists():
+            return [(_loader_of(path), str(path))]
+    except PermissionError:
+        raise DiffbmpError(f"{named('stamp', source)} cannot be read: permission denied.") from None
+    except (OSError, ValueError):  # a name that no file can have
+        raise missing_path(path, "stamp") from None
+    if glob.has_magic(source):
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return _chosen([Path(name) for name in found], f"Glob '{source}'")
+    if scheme:
+        raise unknown_name("loader", scheme[1], known)
+    raise missing_path(path, "stamp")
+
+
+def _chosen(candidates: list[Path], where: str) -> list[tuple[str, str]]:
+    """Return those of ``candidates`` that a loader reads, in natural order."""
+    files = sorted((p for p in candidates if p.is_file() and not p.name.startswith(".")), key=_natural)
+    owners = _owners()
+    taken = [path for path in files if path.suffix.lower() in owners]
+    if taken:
+        return [(_loader_of(path), str(path)) for path in taken]
+    if not candidates:
+        said = "is empty" if where.startswith("Folder") else "matches nothing"
+        raise DiffbmpError(f"{where} {said}; put pictures there or give another source.")
+    names = ", ".join(f"'{path.name}'" for path in files[:3]) + (
+        f" and {len(files) - 3} more" if len(files) > 3 else ""
+    )
+    only = f"only {names}" if files else "only folders or hidden files"
+    raise DiffbmpError(f"{where} holds no stamps, {only}; known suffixes: {', '.join(sorted(owners))}.")
+
+
+def _owners() -> dict[str, list[str]]:
+    """Return the names of the loaders that read each suffix."""
+    owners: dict[str, list[str]] = {}
+    for entry in registry().entries("loaders"):
+        for suffix in entry.cls.suffixes:
+            owners.setdefault(suffix, []).append(entry.name)
+    return owners
+
+
+def _loader_of(path: Path) -> str:
+    owners = _owners()
+    names = owners.get(path.suffix.lower(), [])
+    if len(names) == 1:
+        return names[0]
+    if names:
+        choices = " or ".join(f"{name}:{path}" for name in names)
+        raise DiffbmpError(f"The suffix '{path.suffix}' is read by several loaders; choose one with {choices}.")
+    raise DiffbmpError(
+        f"No loader reads '{path}'; known suffixes: {', '.join(sorted(owners))} (a file of another name: image:{path})."
+    )
+
+
+def _expanded(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:  # ~somebody unknown
+        return Path(source)
+
+
+def _natural(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Return a key by which ``leaf2`` is before ``leaf10``, and folders go one after the other."""
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), str(path)
+
+
+def _distinct(textures: list[Texture]) -> list[Texture]:
+    """Return the textures with the later ones of a name numbered: ``leaf``, ``leaf-2``, ``leaf-3``."""
+    taken = {texture.name for texture in textures}
+    seen: dict[str, int] = {}
+    result = []
+    for texture in textures:
+        count = seen.get(texture.name, 0) + 1
+        name = texture.name
+        if count > 1:
+            while f"{texture.name}-{count}" in taken:
+                count += 1
+            name = f"{texture.name}-{count}"
+            taken.add(name)
+        seen[texture.name] = count
+        result.append(texture if name == texture.name else replace(texture, name=name))
+    return result

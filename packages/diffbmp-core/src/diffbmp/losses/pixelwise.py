@@ -1,0 +1,75 @@
+"""Losses that compare pixel by pixel: mse, l1 and huber, each a mean over pixels and channels.
+
+All compare the picture over the step's background with the target over the same background. With a
+transparent target and the noisy canvas this constrains alpha too: where the target lets the noise through,
+the picture has to (paper, Eq. 8).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.losses.loss import Loss, View
+from diffbmp.settings import Settings as SettingsModel
+
+__all__ = ["Huber", "MeanAbsoluteError", "MeanSquaredError", "target_of"]
+
+
+def target_of(view: View, loss: Loss) -> Tensor:
+    """Return the target ``(3, H, W)`` over the step's background.
+
+    Raises:
+        DiffbmpError: where the fit has none, or it is not of the picture's shape.
+    """
+    if view.target is None:
+        raise DiffbmpError(f"The loss '{loss.name}' compares with a target, and this fit has none.")
+    if view.target.shape != view.image.shape:
+        raise DiffbmpError(
+            f"The loss '{loss.name}' compares pictures of one shape, "
+            f"got {tuple(view.image.shape)} and the target {tuple(view.target.shape)}."
+        )
+    return view.target
+
+
+class MeanSquaredError(Loss):
+    """Mean of (image - target)^2 over pixels and channels (paper, Eq. 7)."""
+
+    name = "mse"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the loss, in [0, 1]."""
+        return functional.mse_loss(view.image, target_of(view, self))
+
+
+class MeanAbsoluteError(Loss):
+    """Mean of |image - target| over pixels and channels: edges stay sharper, outliers weigh less than in mse."""
+
+    name = "l1"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the loss, in [0, 1]."""
+        return functional.l1_loss(view.image, target_of(view, self))
+
+
+class Huber(Loss):
+    """Half the squared difference up to ``delta`` and linear beyond, mean over pixels and channels.
+
+    With d = |image - target|: d^2 / 2 where d <= delta, else delta (d - delta / 2) (Huber 1964).
+    """
+
+    name = "huber"
+
+    class Settings(SettingsModel):
+        """Settings of the Huber loss."""
+
+        delta: float = Field(0.1, gt=0)
+        """Difference at which the square turns into a line, in colour values of [0, 1]."""
+
+    settings: Settings
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the loss, at least 0."""
+        return functional.huber_loss(view.image, target_of(view, self), delta=self.settings.delta)

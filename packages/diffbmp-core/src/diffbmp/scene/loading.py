@@ -1,0 +1,145 @@
+"""From the entries of a file to its scene; every value is a stranger's until it has been checked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffbmp.atlas.atlas import Atlas, Texture
+from diffbmp.images import LARGEST_PICTURE
+from diffbmp.plugins.registry import registry
+from diffbmp.scene import schema
+from diffbmp.scene.archive import Archive, SceneFileError, reason
+from diffbmp.scene.encoding import decode_pixels, decode_tensors, from_bytes
+from diffbmp.scene.scene import Scene
+from diffbmp.stamps.part import Part
+
+__all__ = ["check_entries", "scene_from_entries"]
+
+Shape = tuple[int, int, int]
+
+
+def check_entries(archive: Archive, document: schema.SceneDocument) -> None:
+    """Refuse a file with entries that are missing or unexpected, or with pictures too large to decode.
+
+    Raises:
+        SceneFileError: naming the entry.
+    """
+    pictures: dict[str, Shape] = {
+        schema.texture_names(number).png: _texture_shape(entry)
+        for number, entry in enumerate(document.textures)
+        if entry.storage == "png"
+    }
+    canvas = document.canvas
+    if isinstance(canvas.background, schema.BackgroundPicture) and canvas.background.storage == "png":
+        pictures[schema.BACKGROUND_NAMES.png] = (3, canvas.height, canvas.width)
+    wanted = {schema.FILE, schema.TENSORS, *pictures}
+    fit = {schema.FIT, schema.FIT_TENSORS}
+    if not fit.isdisjoint(archive.names):
+        wanted |= fit
+    for name in archive.names:
+        if name not in wanted:
+            raise SceneFileError(f"is refused: {name!r} has no place in a scene file")
+    missing = sorted(wanted.difference(archive.names))
+    if missing:
+        raise SceneFileError(f"is damaged: '{missing[0]}' is missing")
+    for name, (_, height, width) in pictures.items():
+        if width * height > LARGEST_PICTURE:
+            raise SceneFileError(f"is refused: '{name}' has {width} x {height} pixels; the limit is {LARGEST_PICTURE}")
+    total = sum(channels * height * width for channels, height, width in pictures.values())
+    if total > schema.MOST_PNG_VALUES:
+        limit = schema.MOST_PNG_VALUES
+        raise SceneFileError(f"is refused: its PNG pictures hold {total} values in all; the limit is {limit}")
+
+
+def scene_from_entries(archive: Archive, document: schema.SceneDocument, device: torch.device) -> Scene:
+    """Build the scene that a file stands for.
+
+    Raises:
+        SceneFileError: where an entry is damaged, does not fit the document, or a primitive kind is not installed.
+        DiffbmpError: from the atlas or the scene, where they refuse what they are given.
+    """
+    tensors = _Tensors(decode_tensors(archive.read(schema.TENSORS), schema.TENSORS))
+    source = _PixelSource(archive, tensors)
+    dtype: torch.dtype = getattr(torch, document.texture_dtype)
+    textures = []
+    for number, entry in enumerate(document.textures):
+        pixels = source.get(entry.storage, schema.texture_names(number), _texture_shape(entry), dtype)
+        textures.append(Texture(entry.name, pixels.to(device)))
+    canvas = document.canvas
+    background = _background(canvas, source)
+    atlas = Atlas(textures)
+    parts = [_part(number, entry, tensors, atlas) for number, entry in enumerate(document.parts)]
+    tensors.check_all_taken()
+    return Scene(
+        canvas.width, canvas.height, atlas, parts,
+        background=background, alpha_max=document.alpha_max, blend=document.blend, filter=document.filter,
+    ).to(device)  # fmt: skip
+
+
+class _Tensors:
+    """The tensors of a file, each to be taken once."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self._left = tensors
+
+    def take(self, name: str) -> Tensor:
+        if name not in self._left:
+            raise SceneFileError(f"is damaged: '{schema.TENSORS}' lacks the tensor {name[:80]!r}")
+        tensor = self._left.pop(name)
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise SceneFileError(f"is refused: the tensor {name[:80]!r} holds NaN or infinity")
+        return tensor
+
+    def check_all_taken(self) -> None:
+        if self._left:
+            raise SceneFileError(f"is refused: the tensor {min(self._left)[:80]!r} has no place in a scene file")
+
+
+class _PixelSource:
+    """Gives pixels from wherever they are stored; the inverse of saving's ``_PixelStore``."""
+
+    def __init__(self, archive: Archive, tensors: _Tensors) -> None:
+        self._archive, self._tensors = archive, tensors
+
+    def get(self, storage: schema.Storage, names: schema.PixelNames, shape: Shape, dtype: torch.dtype) -> Tensor:
+        if storage == "png":
+            return from_bytes(decode_pixels(self._archive.read(names.png), names.png, shape), dtype)
+        pixels = self._tensors.take(names.tensor)
+        if tuple(pixels.shape) != shape or pixels.dtype != dtype:
+            raise SceneFileError(
+                f"is damaged: the tensor '{names.tensor}' is {pixels.dtype} of {tuple(pixels.shape)}, "
+                f"expected {dtype} of {shape}"
+            )
+        return pixels
+
+
+def _texture_shape(entry: schema.TextureEntry) -> Shape:
+    return schema.CHANNELS[entry.channels], entry.height, entry.width
+
+
+def _background(canvas: schema.CanvasEntry, source: _PixelSource) -> Tensor | None:
+    background = canvas.background
+    if isinstance(background, schema.Transparent):
+        return None
+    dtype: torch.dtype = getattr(torch, background.dtype)
+    if isinstance(background, schema.BackgroundColor):
+        return torch.tensor(background.values, dtype=dtype)
+    return source.get(background.storage, schema.BACKGROUND_NAMES, (3, canvas.height, canvas.width), dtype)
+
+
+def _part(number: int, entry: schema.PartEntry, tensors: _Tensors, atlas: Atlas) -> Part:
+    known = {kind.name: kind.cls for kind in registry().entries("kinds")}
+    if entry.kind not in known:
+        raise SceneFileError(
+            f"needs the primitive kind {entry.kind[:80]!r}, which no installed plugin brings; install the plugin that "
+            f"does (known: {', '.join(sorted(known))}; `diffbmp plugins` tells more)"
+        )
+    saved = {name: tensors.take(schema.part_tensor(number, name)) for name in entry.tensors}
+    try:
+        part: Part = known[entry.kind].from_saved(saved, entry.metadata, atlas)
+    except MemoryError:
+        raise
+    except Exception as error:  # a plugin's code, given a stranger's values
+        raise SceneFileError(f"is damaged: part {number} ({entry.kind}) cannot be built: {reason(error)}") from error
+    return part

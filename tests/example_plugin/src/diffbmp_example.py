@@ -1,0 +1,38 @@
+"""A loader and a loss for DiffBMP, added by an entry point only."""
+
+import diffbmp
+import torch
+
+
+class Checker(diffbmp.Loader):
+    """Checkerboard stamp: ``checker:8`` has 8 x 8 fields."""
+
+    name = "checker"
+
+    def load(self, source):
+        if not source.isdecimal() or not 1 <= int(source) <= 64:
+            raise diffbmp.DiffbmpError(f"checker: takes a number of fields from 1 to 64, got '{source}'.")
+        fields = (torch.arange(int(source))[:, None] + torch.arange(int(source))) % 2 == 0
+        return [
+            diffbmp.Texture(f"checker-{source}", fields.repeat_interleave(4, 0).repeat_interleave(4, 1)[None].float())
+        ]
+
+
+class Darkness(diffbmp.Loss):
+    """Mean brightness of the picture: the darker, the better."""
+
+    name = "darkness"
+    needs_target = False
+
+    def __call__(self, view):
+        return view.image.mean()
+
+
+@diffbmp.hookimpl
+def register_loaders(register):
+    register(Checker)
+
+
+@diffbmp.hookimpl
+def register_losses(register):
+    register(Darkness)
