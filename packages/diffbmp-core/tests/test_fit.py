@@ -220,7 +220,7 @@ class TestPythonApi:
                 return view.image.sum() * float("nan")
 
         fit = start_fit(settings_of(photo, stamps, tmp_path))
-        fit.loss.losses["broken"] = (1.0, Broken())
+        fit.loss.losses["broken"], fit.loss.weights["broken"] = Broken(), 1.0
         with pytest.raises(diffbmp.DiffbmpError, match="broken"):
             fit.run()
 

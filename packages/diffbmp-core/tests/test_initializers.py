@@ -151,7 +151,7 @@ class TestDrawPositions:
 class TestStructure:
     def test_values_follow_the_formula(self) -> None:
         picture = half_busy()
-        stamps = place("structure", start_of(1500, picture), scale_noise=0, color_noise=0)
+        stamps = place("structure", start_of(1500, picture), maximum_scale=16, scale_noise=0, color_noise=0)
         variance = normalized_variance(picture)
         row, column = pixels_of(stamps)
         expected = 16 - variance[row, column] * 14
@@ -162,6 +162,12 @@ class TestStructure:
         assert torch.equal(stamps.opacity_logit.detach(), torch.full((1500,), -2.0))
         assert torch.equal(stamps.color_blend, torch.zeros(1500))
         assert torch.equal(stamps.position.detach() % 1, torch.full((1500, 2), 0.5))
+
+    @pytest.mark.parametrize(("count", "largest"), [(10, 10.0), (1000, 2 * 1.6), (100_000, 2.0)])
+    def test_the_largest_scale_follows_from_canvas_and_count(self, count: int, largest: float) -> None:
+        """A quarter of the shorter side, twice the spacing of even stamps, the smallest scale: whichever binds."""
+        scale = place("structure", start_of(count, torch.full((3, 40, 64), 0.5)), scale_noise=0).scale.detach()
+        torch.testing.assert_close(scale, torch.full((count,), largest))
 
     def test_denser_where_the_variance_is_high(self) -> None:
         picture = half_busy()

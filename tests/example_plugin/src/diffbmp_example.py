@@ -12,10 +12,9 @@ class Checker(diffbmp.Loader):
     def load(self, source):
         if not source.isdecimal() or not 1 <= int(source) <= 64:
             raise diffbmp.DiffbmpError(f"checker: takes a number of fields from 1 to 64, got '{source}'.")
-        fields = (torch.arange(int(source))[:, None] + torch.arange(int(source))) % 2 == 0
-        return [
-            diffbmp.Texture(f"checker-{source}", fields.repeat_interleave(4, 0).repeat_interleave(4, 1)[None].float())
-        ]
+        row = torch.arange(int(source) * 4) // 4
+        alpha = (row[:, None] + row + 1) % 2
+        return [diffbmp.Texture(f"checker-{source}", alpha[None].float())]
 
 
 class Darkness(diffbmp.Loss):

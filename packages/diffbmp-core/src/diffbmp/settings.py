@@ -186,7 +186,7 @@ def _explain(model: type[BaseModel], details: Sequence[ErrorDetails], where: str
     path, owner, annotation = _place(model, first["loc"])
     key = ".".join([where, *path] if where else path).replace(".[", "[")
     if first["type"] == "extra_forbidden":
-        place = key.rpartition(".")[0]
+        place = ".".join([where, *path[:-1]] if where else path[:-1]).replace(".[", "[")
         what = f"setting in '{place}'" if place else "setting"
         return unknown_name(what, path[-1], owner.model_fields if owner else ())
     if first["type"] == "missing":
@@ -234,7 +234,7 @@ def _place(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[lis
     for part in location:
         owner = None
         following: list[Any] = [Any]
-        if isinstance(part, str) and part.startswith("["):  # "[key]": the mistake is in a key of a table
+        if part == "[key]" and model not in current:  # the mistake is in a key of a table, which came before
             continue
         for candidate in current:
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
@@ -267,10 +267,10 @@ def _origin_name(annotation: Any) -> str:
 
 
 SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxother = 80
-SHORT.maxlist = SHORT.maxtuple = SHORT.maxset = 4
+SHORT.maxstring = SHORT.maxother = LONGEST = 80
 
 
 def _shown(value: Any) -> str:
     """Return a value for a sentence: short, on one line."""
-    return "a table" if isinstance(value, Mapping) else " ".join(SHORT.repr(value).split())
+    text = "a table" if isinstance(value, Mapping) else " ".join(SHORT.repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

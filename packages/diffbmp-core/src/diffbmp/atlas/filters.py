@@ -27,8 +27,14 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     total coverage is kept.
     """
     radius = max(1, math.ceil(4 * sigma))
-    at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-((at / sigma) ** 2) / 2)
-    kernel = kernel / kernel.sum()
-    blurred = functional.conv2d(image[:, None], kernel[None, None, None, :], padding=(radius, 2 * radius))
-    return functional.conv2d(blurred, kernel[None, None, :, None], padding=(radius, 0))[:, 0]
+    height, width = image.shape[-2:]
+    return _blur_matrix(height, radius, sigma, image) @ image @ _blur_matrix(width, radius, sigma, image).T
+
+
+def _blur_matrix(length: int, radius: int, sigma: float, like: Tensor) -> Tensor:
+    """Return ``(length + 2 radius, length)``: as a product, far quicker than a convolution at the sizes of stamps."""
+    to = torch.arange(length + 2 * radius, dtype=like.dtype, device=like.device)[:, None]
+    distance = to - radius - torch.arange(length, dtype=like.dtype, device=like.device)
+    weight = torch.exp(-((distance / sigma) ** 2) / 2) * (distance.abs() <= radius)
+    at = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    return weight / torch.exp(-((at / sigma) ** 2) / 2).sum()

@@ -85,11 +85,9 @@ def fit_command(
     Writes picture.png, scene.diffbmp, report.json and checkpoint.diffbmp into the output folder. Ctrl-C stops
     at the next step and still writes everything; --resume goes on from there.
     """
-    names = (
-        "target stamps output n steps seed width background noisy_canvas color_blend alpha_max blend filter "
-        "initializer refine observe export renderer device checkpoint"
-    )
-    given = {name: value for name in names.split() if (value := locals()[name]) is not None}
+    flags = dict(locals())  # by name of the parameter, most of which are fields of FitSettings
+    flags = {name: value for name, value in flags.items() if name in FitSettings.model_fields and name != "loss"}
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     shorthands = {"loaders.image.mask": mask, "loaders.text.font": font, "loaders.text.split": split}
     assignments = {key: value for key, value in shorthands.items() if value is not None}
     settings, explicit = gather_settings(config, given, loss or [], assignments, set_ or [])

@@ -60,15 +60,17 @@ def check_start(start: Start) -> None:
 def scale_range(start: Start, settings: PlacementSettings) -> tuple[float, float]:
     """Return the smallest and the largest start scale, pixels.
 
-    The largest is a quarter of the canvas's shorter side where the settings give none (FACTS, "The method"),
-    but never less than the smallest.
+    Where the settings give no largest, it is twice the spacing that N stamps would have if they were spread evenly,
+    2 sqrt(H W / N), and at most a quarter of the canvas's shorter side (which alone is the paper's rule: with many
+    stamps it piles them dozens deep), but never less than the smallest.
 
     Raises:
         DiffbmpError: where the settings' largest is below their smallest.
     """
     smallest, largest = settings.minimum_scale, settings.maximum_scale
     if largest is None:
-        return smallest, max(smallest, min(start.height, start.width) / 4)
+        spacing = math.sqrt(start.height * start.width / start.count)
+        return smallest, max(smallest, min(2 * spacing, min(start.height, start.width) / 4))
     if largest < smallest:
         raise DiffbmpError(f"maximum_scale is {largest:g} px, below minimum_scale, {smallest:g} px; swap or raise it.")
     return smallest, largest

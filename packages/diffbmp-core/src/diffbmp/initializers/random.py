@@ -28,7 +28,7 @@ class Random(Initializer):
     name = "random"
 
     class Settings(PlacementSettings):
-        """Settings of the random start; the largest scale is a quarter of the canvas's shorter side."""
+        """Settings of the random start; what the largest scale is where left out, ``scale_range`` says."""
 
     settings: Settings
 

@@ -36,7 +36,7 @@ class Structure(Initializer):
     name = "structure"
 
     class Settings(PlacementSettings):
-        """Settings of the structure-aware start; the largest scale is a quarter of the canvas's shorter side."""
+        """Settings of the structure-aware start; what the largest scale is where left out, ``scale_range`` says."""
 
         flat_density: float = Field(0.1, gt=0, le=1)
         """Density of stamps on perfectly flat areas, relative to that on the busiest."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,6 @@ import diffbmp.rendering.operator  # noqa: F401 - registers torch.ops.diffbmp
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.renderer import BLENDS, FILTERS
-from diffbmp.rendering.selection import choose_renderer
 
 __all__ = ["composite", "over_background"]
 
@@ -41,7 +42,7 @@ def composite(
         texture: ``(N,)`` or ``(..., N)`` integers, index into ``atlas``.
         atlas: the textures, on the device and of the dtype of ``frame``.
         size: canvas height and width in pixels.
-        color_blend: mu in [0, 1], a number or ``(..., N)``: 0 paints with ``color``, 1 with the texture's own
+        color_blend: mu in [0, 1], for all sprites or ``(..., N)``: 0 paints with ``color``, 1 with the texture's own
             colour. An alpha-only texture has no colour of its own, so for it mu counts as 0.
         alpha_max: factor on every opacity, in [0, 1].
         blend: "over" (order matters) or "add".
@@ -61,31 +62,38 @@ def composite(
         raise unknown_name("blend mode", blend, BLENDS)
     if filter not in FILTERS:
         raise unknown_name("filter", filter, FILTERS)
-    _check_shapes(frame, opacity, color, texture, atlas, size)
+    if not 0 <= alpha_max <= 1:
+        raise DiffbmpError(f"alpha_max must lie in [0, 1], got {alpha_max}.")
     if not isinstance(color_blend, Tensor):
+        if not 0 <= color_blend <= 1:
+            raise DiffbmpError(f"color_blend must lie in [0, 1], got {color_blend}.")
         color_blend = torch.full_like(opacity, color_blend)
-    batch = torch.broadcast_shapes(
-        frame.shape[:-3], opacity.shape[:-1], color.shape[:-2], texture.shape[:-1], color_blend.shape[:-1]
+    elif color_blend.dim() == 0:
+        color_blend = color_blend.expand(opacity.shape)
+    _check(frame, opacity, color, color_blend, texture, atlas, size)
+    batch = _common_batch(
+        frame=frame.shape[:-3],
+        opacity=opacity.shape[:-1],
+        color=color.shape[:-2],
+        color_blend=color_blend.shape[:-1],
+        texture=texture.shape[:-1],
     )
-    count = frame.shape[-3]
+    canvases, count = math.prod(batch), frame.shape[-3]
 
-    def flat(value: Tensor, trailing: int) -> Tensor:
-        tail = (count, *value.shape[value.dim() - trailing :]) if trailing else (count,)
-        return value.expand(*batch, *tail).reshape(-1, *tail)
+    def flat(value: Tensor, *tail: int) -> Tensor:
+        return value.expand(*batch, count, *tail).reshape(canvases, count, *tail)
 
-    texture = flat(texture.long(), 0)
-    color_blend = flat(color_blend, 0)
-    frame = flat(frame, 2)
+    texture = flat(texture.long())
+    frame = flat(frame, 2, 3)
     if atlas.padded:
-        extent = atlas.extent[texture]  # (B, N, 2): a blurred texture is larger than the stamp
+        # (B, N, 2): a blurred texture is larger than the stamp. The operator refuses an index that is none.
+        extent = atlas.extent[texture.clamp(0, len(atlas) - 1)]
         frame = torch.cat([frame[..., :2] * extent[..., None, :], frame[..., 2:]], dim=-1)
-    name, brace, rest = renderer.partition("{")
-    key = choose_renderer(name, frame.device, frame.dtype) + brace + rest
     image, _ = torch.ops.diffbmp.composite(
-        frame, flat(opacity, 0) * alpha_max, flat(color, 1), color_blend, texture,
-        atlas.texels, atlas.levels, atlas.table, *size, blend, filter, key,
+        frame, flat(opacity) * alpha_max, flat(color, 3), flat(color_blend), texture,
+        atlas.texels, atlas.levels, atlas.table, *size, blend, filter, renderer,
     )  # fmt: skip
-    result: Tensor = image.reshape(*batch, 4, *size)
+    result: Tensor = image.view(*batch, 4, *size)
     return result
 
 
@@ -102,33 +110,47 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     return image[..., :3, :, :] + (1 - image[..., 3:, :, :]) * background
 
 
-def _check_shapes(
-    frame: Tensor, opacity: Tensor, color: Tensor, texture: Tensor, atlas: Atlas, size: tuple[int, int]
+def _common_batch(**shapes: torch.Size) -> tuple[int, ...]:
+    """Return the leading dimensions that all inputs broadcast to."""
+    try:
+        return tuple(torch.broadcast_shapes(*shapes.values()))  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        listing = ", ".join(f"{label} {tuple(shape)}" for label, shape in shapes.items())
+        raise DiffbmpError(f"The leading dimensions do not broadcast against each other: {listing}.") from None
+
+
+def _check(
+    frame: Tensor,
+    opacity: Tensor,
+    color: Tensor,
+    color_blend: Tensor,
+    texture: Tensor,
+    atlas: Atlas,
+    size: tuple[int, int],
 ) -> None:
+    """Raise a DiffbmpError where something does not fit together."""
     if frame.dim() < 3 or frame.shape[-2:] != (2, 3):
         raise DiffbmpError(f"frame must have shape (..., N, 2, 3), got {tuple(frame.shape)}.")
+    if not frame.is_floating_point():
+        raise DiffbmpError(f"frame must hold floats, got {frame.dtype}.")
     count = frame.shape[-3]
-    for label, value, tail in (("opacity", opacity, ()), ("color", color, (3,)), ("texture", texture, ())):
+    rows = (("opacity", opacity, ()), ("color_blend", color_blend, ()), ("texture", texture, ()), ("color", color, (3,)))
+    for label, value, tail in rows:
         if value.shape[-1 - len(tail) :] != (count, *tail):
             expected = ", ".join(["...", str(count), *map(str, tail)])
-            raise DiffbmpError(f"{label} must have shape ({expected}), got {tuple(value.shape)}.")
-    if texture.is_floating_point() or texture.dtype == torch.bool:
+            raise DiffbmpError(
+                f"{label} must have shape ({expected}) as frame has {count} sprites, got {tuple(value.shape)}."
+            )
+    if texture.is_floating_point() or texture.is_complex() or texture.dtype == torch.bool:
         raise DiffbmpError(f"texture must hold integers, got {texture.dtype}.")
-    for label, value in (("opacity", opacity), ("color", color), ("the atlas", atlas.texels)):
+    if texture.device != frame.device:
+        raise DiffbmpError(f"texture is on {texture.device} but frame is on {frame.device}; move them to one device.")
+    floats = (("opacity", opacity), ("color", color), ("color_blend", color_blend), ("the atlas", atlas.texels))
+    for label, value in floats:
         if value.dtype != frame.dtype or value.device != frame.device:
             raise DiffbmpError(
                 f"{label} is {value.dtype} on {value.device} but frame is {frame.dtype} on {frame.device}; "
                 "move them to one dtype and device."
             )
-    if len(size) != 2 or size[0] < 1 or size[1] < 1:
-        raise DiffbmpError(f"size must be (height, width), each at least 1, got {tuple(size)}.")
-    if torch.compiler.is_compiling() or frame.device.type != "cpu":
-        return
-    for label, value in (("frame", frame), ("opacity", opacity), ("color", color)):
-        if not bool(torch.isfinite(value).all()):
-            raise DiffbmpError(f"{label} holds NaN or infinity.")
-    if count and not (0 <= int(texture.min()) and int(texture.max()) < len(atlas)):
-        raise DiffbmpError(
-            f"texture holds indices from {int(texture.min())} to {int(texture.max())}, "
-            f"but the atlas has {len(atlas)} textures (0 to {len(atlas) - 1})."
-        )
+    if len(size) != 2 or not all(isinstance(side, int | torch.SymInt) and side >= 1 for side in size):
+        raise DiffbmpError(f"size must be (height, width), whole numbers of at least 1, got {tuple(size)}.")

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffbmp.errors import DiffbmpError
 from diffbmp.rendering.renderer import CompositeInputs
-from diffbmp.rendering.selection import resolve_renderer
+from diffbmp.rendering.selection import renderer_for
 
 __all__: list[str] = []
 
@@ -29,12 +30,36 @@ def composite_op(
     filter: str,
     renderer: str,
 ) -> tuple[Tensor, Tensor]:
-    """Draw sprites; see ``CompositeInputs`` for the arguments and ``Renderer.forward`` for what is returned."""
+    """Draw sprites; see ``CompositeInputs`` for the arguments and ``Renderer.forward`` for what is returned.
+
+    Raises:
+        DiffbmpError: on the CPU, for a NaN or an infinity or an index that is none of a texture.
+    """
+    if frame.device.type == "cpu":
+        _check_values(frame, opacity, color, color_blend, texture, len(textures))
     inputs = CompositeInputs(
         frame.contiguous(), opacity.contiguous(), color.contiguous(), color_blend.contiguous(),
-        texture.contiguous(), texels.contiguous(), levels, textures, height, width, blend, filter,
+        texture.contiguous(), texels.contiguous(), levels.contiguous(), textures.contiguous(),
+        height, width, blend, filter,
     )  # fmt: skip
-    return resolve_renderer(renderer).forward(inputs)
+    return renderer_for(renderer, frame.device, frame.dtype).forward(inputs)
+
+
+def _check_values(
+    frame: Tensor, opacity: Tensor, color: Tensor, color_blend: Tensor, texture: Tensor, textures: int
+) -> None:
+    """Refuse what is wrong in value and not in shape: here, so that compiled code is checked too."""
+    rows = (("frame", frame), ("opacity", opacity), ("color", color), ("color_blend", color_blend))
+    for label, value in rows:
+        if not bool(torch.isfinite(value).all()):
+            raise DiffbmpError(f"{label} holds NaN or infinity.")
+    if texture.numel():
+        lowest, highest = (int(bound) for bound in torch.aminmax(texture))
+        if lowest < 0 or highest >= textures:
+            raise DiffbmpError(
+                f"texture holds indices from {lowest} to {highest}, but the atlas has {textures} textures "
+                f"(0 to {textures - 1})."
+            )
 
 
 @composite_op.register_fake
@@ -54,7 +79,7 @@ def _composite_fake(
     renderer: str,
 ) -> tuple[Tensor, Tensor]:
     image = frame.new_empty((frame.shape[0], 4, height, width))
-    planes = resolve_renderer(renderer).state_planes
+    planes = renderer_for(renderer, frame.device, frame.dtype).state_planes
     return image, frame.new_empty((frame.shape[0], planes, height, width), dtype=torch.float32)
 
 
@@ -80,11 +105,11 @@ def composite_backward_op(
     """Return the gradients of frame, opacity, color, color_blend and texels (empty where not asked for)."""
     inputs = CompositeInputs(
         frame.contiguous(), opacity.contiguous(), color.contiguous(), color_blend.contiguous(),
-        texture.contiguous(), texels.contiguous(), levels, textures, height, width, blend, filter,
+        texture.contiguous(), texels.contiguous(), levels.contiguous(), textures.contiguous(),
+        height, width, blend, filter,
     )  # fmt: skip
-    gradients = resolve_renderer(renderer).backward(
-        inputs, state, grad_image.contiguous(), texel_gradient=texel_gradient
-    )
+    drawing = renderer_for(renderer, frame.device, frame.dtype)
+    gradients = drawing.backward(inputs, state, grad_image.contiguous(), texel_gradient=texel_gradient)
     texel_part = texels.new_empty(0) if gradients.texels is None else gradients.texels
     return gradients.frame, gradients.opacity, gradients.color, gradients.color_blend, texel_part
 
@@ -120,7 +145,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(*inputs[:8], output[1])
     ctx.constants = inputs[8:]
     ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(True)
+    ctx.set_materialize_grads(False)  # the state has no gradient, and is large
 
 
 def _backward(ctx: Any, grad_image: Tensor, _grad_state: Tensor) -> tuple[Tensor | None, ...]:
@@ -129,10 +154,7 @@ def _backward(ctx: Any, grad_image: Tensor, _grad_state: Tensor) -> tuple[Tensor
     gradients = torch.ops.diffbmp.composite_backward(
         *tensors, state, grad_image, *ctx.constants, texel_gradient
     )
-    wanted = [
-        gradient if needed else None
-        for gradient, needed in zip(gradients[:4], ctx.needs_input_grad, strict=False)
-    ]
+    wanted = [gradients[index] if ctx.needs_input_grad[index] else None for index in range(4)]
     return (*wanted, None, gradients[4] if texel_gradient else None, *[None] * 7)
 
 

@@ -155,13 +155,15 @@ def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor, *, nearest:
     column, line = corner.long().unbind(-1)
     stride = size[..., 0] + 2
 
+    colored = channels == 4
+    channel = torch.where(colored[..., None], torch.arange(4, device=texel.device), 0)  # alpha-only: its one channel
+
     def fetch(dx: int, dy: int) -> Tensor:
         index = offset + ((line + 1 + dy) * stride + column + 1 + dx) * channels
-        colored = channels == 4
-        last = torch.where(colored, index + 3, index)
-        rgb = torch.stack([inputs.texels[torch.where(colored, index + k, index)] for k in range(3)], dim=-1)
-        rgb = torch.where(colored[..., None], rgb, 0.0)
-        return torch.cat([rgb, inputs.texels[last][..., None]], dim=-1)
+        index = index[..., None] + channel
+        # index_select and not indexing: on the CPU its gradient has the same bits for any number of threads.
+        rgba = inputs.texels.index_select(0, index.flatten()).view(index.shape)
+        return torch.cat([torch.where(colored[..., None], rgba[..., :3], 0.0), rgba[..., 3:]], dim=-1)
 
     if nearest:
         sample = fetch(0, 0)

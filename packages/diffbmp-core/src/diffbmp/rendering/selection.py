@@ -15,7 +15,15 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.renderer import Renderer
 
-__all__ = ["RendererChoice", "choose_device", "choose_renderer", "renderer_choices", "renderer_key", "resolve_renderer"]
+__all__ = [
+    "RendererChoice",
+    "choose_device",
+    "choose_renderer",
+    "renderer_choices",
+    "renderer_for",
+    "renderer_key",
+    "resolve_renderer",
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,16 @@ def resolve_renderer(key: str) -> Renderer:
     name, brace, rest = key.partition("{")
     renderer: Renderer = registry().create("renderers", name, json.loads(brace + rest) if brace else {})
     return renderer
+
+
+def renderer_for(key: str, device: torch.device, dtype: torch.dtype) -> Renderer:
+    """Return the renderer instance for ``auto``, a name or a key made by ``renderer_key``.
+
+    Raises:
+        DiffbmpError: where the name is unknown or cannot draw ``dtype`` on ``device``.
+    """
+    name, brace, rest = key.partition("{")
+    return resolve_renderer(choose_renderer(name, device, dtype) + brace + rest)
 
 
 def choose_device(renderer: str, device: str) -> torch.device:

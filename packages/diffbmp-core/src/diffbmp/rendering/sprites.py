@@ -41,7 +41,7 @@ class Sprites:
         """Return the sprites of several parts, the first part at the back."""
         if len(parts) == 1:
             return parts[0]
-        batch = torch.broadcast_shapes(*(part.frame.shape[:-3] for part in parts))
+        batch = torch.broadcast_shapes(*(part.frame.shape[:-3] for part in parts))  # type: ignore[no-untyped-call]
 
         def join(name: str, trailing: int) -> Tensor:
             values = [getattr(part, name) for part in parts]

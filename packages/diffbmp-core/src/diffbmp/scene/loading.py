@@ -68,7 +68,12 @@ def scene_from_entries(archive: Archive, document: schema.SceneDocument, device:
         textures.append(Texture(entry.name, pixels.to(device)))
     canvas = document.canvas
     background = _background(canvas, source)
-    atlas = Atlas(textures)
+    try:
+        atlas = Atlas(textures)
+    except NotImplementedError as error:  # PyTorch filters half precision on some devices only
+        raise SceneFileError(
+            f"holds textures of {document.texture_dtype}, which PyTorch cannot filter on {device}; try another device"
+        ) from error
     parts = [_part(number, entry, tensors, atlas) for number, entry in enumerate(document.parts)]
     tensors.check_all_taken()
     return Scene(

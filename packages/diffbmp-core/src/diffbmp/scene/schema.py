@@ -50,7 +50,7 @@ FIT = "fit.json"
 FIT_TENSORS = "fit.safetensors"
 
 FORMAT: Final = "diffbmp-scene"
-VERSION: Final = 1
+VERSION = 1
 
 LARGEST_CANVAS = 65_535
 """Longest side of a canvas, in pixels."""
@@ -153,7 +153,7 @@ class SceneDocument(Document):
     """All of ``scene.json``."""
 
     format: Literal["diffbmp-scene"]
-    version: Literal[1]
+    version: int = Field(ge=1, le=VERSION)
     """Version of this schema."""
     written_by: str
     """Program and version that wrote the file; for people, nothing depends on it."""

@@ -39,14 +39,19 @@ class Truth:
 @functools.cache
 def truth(scene: ConformanceScene) -> Truth:
     """Draw ``scene`` with ``reference``; ``grad_image`` is random, and zero at kinks."""
-    inputs = scene.build()
-    double = in_double(inputs)
-    image, state = Reference().forward(double)
-    kinks = kink_mask(inputs)
-    random = torch.Generator().manual_seed(len(scene.name))
-    grad_image = torch.randn(image.shape, generator=random).masked_fill(kinks[:, None], 0.0)
-    gradients = Reference().backward(double, state, grad_image.double(), texel_gradient=True)
-    return Truth(image, kinks, grad_image, gradients)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for tensors of this size, more threads only wait for each other
+    try:
+        inputs = scene.build()
+        double = in_double(inputs)
+        image, state = Reference().forward(double)
+        kinks = kink_mask(inputs)
+        random = torch.Generator().manual_seed(len(scene.name))
+        grad_image = torch.randn(image.shape, generator=random).masked_fill(kinks[:, None], 0.0)
+        gradients = Reference().backward(double, state, grad_image.double(), texel_gradient=True)
+        return Truth(image, kinks, grad_image, gradients)
+    finally:
+        torch.set_num_threads(threads)
 
 
 class RendererConformance:

@@ -32,19 +32,24 @@ def kink_mask(inputs: CompositeInputs, margin: float = KINK_MARGIN) -> Tensor:
     inverse, drawn = invert_frames(double.frame)
     # Bilinear: borders at the texels' centres, from half a texel outside. Nearest: borders between texels.
     shift, first = (0.5, 0.0) if inputs.filter == "nearest_texel" else (0.0, -1.0)
-    mask = torch.zeros(inputs.batch, inputs.height, inputs.width, dtype=torch.bool, device=inputs.frame.device)
-    column = torch.arange(inputs.width, dtype=torch.float64, device=inputs.frame.device) + 0.5
-    for line in range(inputs.height):
-        pixel = torch.stack([column, torch.full_like(column, line + 0.5)], dim=-1)
-        offset = pixel - double.frame[:, :, None, :, 2]  # (B, N, W, 2)
+    levels = [level for level, _ in mip_levels(double, inverse)]
+    index = torch.arange(inputs.height * inputs.width, device=inputs.frame.device)
+    mask = torch.zeros(inputs.batch, len(index), dtype=torch.bool, device=index.device)
+    for run in index.split(max(1, PAIRS // max(1, inputs.batch * inputs.count))):
+        pixel = torch.stack([run % inputs.width, run // inputs.width], dim=-1).double() + 0.5
+        offset = pixel - double.frame[:, :, None, :, 2]  # (B, N, P, 2)
         uv = torch.einsum("bnij,bnpj->bnpi", inverse, offset)
-        for level, _ in mip_levels(double, inverse):
+        for level in levels:
             size = inputs.levels[level][:, :, None, 1:].double()
             texel = (uv + 1) / 2 * size - 0.5 + shift
             near = (texel - texel.round()).abs() <= margin
             touched = ((texel >= first - margin) & (texel <= size + margin)).all(dim=-1) & drawn[..., None]
-            mask[:, line] |= (touched & near.any(dim=-1)).any(dim=1)
-    return mask
+            mask[:, run] |= (touched & near.any(dim=-1)).any(dim=1)
+    return mask.view(inputs.batch, inputs.height, inputs.width)
+
+
+PAIRS = 200_000
+"""Sprites times pixels looked at at once."""
 
 
 def level_margin(inputs: CompositeInputs) -> Tensor:

@@ -1,0 +1,1 @@
+"""C++ headers; see ``diffbmp.get_include``."""
