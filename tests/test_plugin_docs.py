@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import diffbmp
 import pytest
 import torch
 import typer
+from typer.testing import CliRunner
+
+import diffbmp
 from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.plugins import hookspecs
@@ -21,7 +23,6 @@ from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
 from diffbmp.plugins.registry import ALLOW_VARIABLE, TRACE_VARIABLE, Registry
 from diffbmp.rendering.reference import Reference
 from diffbmp.settings import setting_rows
-from typer.testing import CliRunner
 
 Registered = Callable[[str], Any]
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+# For tensors of the tests' sizes more threads only wait for each other; tests of threading set their own number.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

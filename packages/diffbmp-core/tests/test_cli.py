@@ -1,30 +1,48 @@
-"""The command line as a stranger meets it: results, sentences and exit codes, in real processes."""
+"""The command line as a stranger meets it: results, sentences and exit codes."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from diffbmp.cli.app import main
+
 SMALL = ["-n", "8", "--steps", "3", "--renderer", "reference"]
 
 
-def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "diffbmp", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: object, cwd: Path) -> Result:
+    """Run the command line as ``diffbmp ...`` in ``cwd``; in this process, for starting PyTorch takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["diffbmp", *map(str, arguments)])
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main()
+                code = 0
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Result(code, out.getvalue(), err.getvalue())
 
 
 def fails(*arguments: object, cwd: Path) -> str:

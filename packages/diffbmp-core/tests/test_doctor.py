@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import diffbmp
 import psutil
 import pytest
 import torch
 import typer
+from typer.testing import CliRunner, Result
+
+import diffbmp
 from diffbmp.cli.doctor import doctor_command, doctor_report
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.plugins import registry as registry_module
 from diffbmp.plugins.registry import CORE, Registry
 from diffbmp.rendering.reference import Reference
-from typer.testing import CliRunner, Result
 
 
 class Fast(Reference):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from diffbmp.errors import DiffbmpError
 from diffbmp.files import atomic_path, output_directory
 

@@ -184,7 +184,9 @@ class TestPythonApi:
         assert {p.name for p in output.iterdir()} == {PICTURE, SCENE, REPORT, CHECKPOINT}
         report = json.loads((output / REPORT).read_text())
         assert report == json.loads(json.dumps(result.report))
-        wanted = "psnr ssim seconds seconds_per_step steps stamps renderer device threads peak_memory seed versions settings"
+        wanted = (
+            "psnr ssim seconds seconds_per_step steps stamps renderer device threads peak_memory seed versions settings"
+        )
         assert set(wanted.split()) <= report.keys()
         assert report["stamps"] == 8
         assert report["steps"] == 3

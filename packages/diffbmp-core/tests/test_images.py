@@ -10,11 +10,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from diffbmp.errors import DiffbmpError
-from diffbmp.images import decode_pictures, read_image, write_png
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.images import decode_pictures, read_image, write_png
 
 
 def saved(picture, path, **options):

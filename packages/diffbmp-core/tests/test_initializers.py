@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
 from diffbmp import DiffbmpError
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.initializers.grid import grid_cells
@@ -19,9 +23,6 @@ from diffbmp.plugins.registry import registry
 from diffbmp.scene.file import save_scene
 from diffbmp.scene.scene import Scene
 from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 NAMES = ["grid", "random", "structure"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from diffbmp.errors import DiffbmpError
 from diffbmp.loaders.image import ImageLoader
-from PIL import Image
 
 
 def load(path, **settings):

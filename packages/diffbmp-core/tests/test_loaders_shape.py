@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from diffbmp.errors import DiffbmpError
 from diffbmp.loaders.shape import SHAPES, ShapeLoader
 

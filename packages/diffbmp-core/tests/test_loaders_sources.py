@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
 from diffbmp.errors import DiffbmpError
 from diffbmp.loaders.loader import Loader
 from diffbmp.loaders.sources import load_textures
 from diffbmp.plugins.registry import Entry, registry
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_suffix_that_two_loaders_claim_asks_which(petals, monkeypatch):
         name = "other"
         suffixes = (".png",)
 
-        def load(self, source):  # noqa: ARG002
+        def load(self, source):
             return load_textures(["shape:disc"])
 
     monkeypatch.setitem(registry()._entries, ("loaders", "other"), Entry("loaders", "other", Other, "test"))

@@ -8,11 +8,12 @@ import io
 
 import pytest
 import torch
-from diffbmp.errors import DiffbmpError
-from diffbmp.loaders.svg import SvgLoader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.loaders.svg import SvgLoader
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 RECT = SVG + ' width="40" height="20"><rect width="40" height="20" fill="#ff8000"/></svg>'

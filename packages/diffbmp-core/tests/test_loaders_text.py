@@ -7,8 +7,6 @@ import io
 
 import pytest
 import torch
-from diffbmp.errors import DiffbmpError
-from diffbmp.loaders.text import TextLoader
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import newTable
@@ -16,6 +14,9 @@ from fontTools.ttLib.tables import C_B_D_T_, E_B_L_C_, BitmapGlyphMetrics, sbixG
 from fontTools.ttLib.tables.otTables import PaintFormat
 from fontTools.ttLib.tables.S_V_G_ import SVGDocument
 from PIL import Image, features
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.loaders.text import TextLoader
 
 XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 SMILE = "\U0001f600"

@@ -7,10 +7,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import diffbmp
 import pytest
 import pytorch_msssim
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import diffbmp
 from diffbmp import DiffbmpError
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.losses.loss import Loss, View
@@ -19,9 +23,6 @@ from diffbmp.plugins.registry import registry
 from diffbmp.rendering.composite import over_background
 from diffbmp.scene.scene import Scene
 from diffbmp.stamps.stamps import Stamps
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
 
 NAMES = ["huber", "l1", "mse", "spatial", "ssim"]
 
@@ -203,7 +204,7 @@ class Flawed(diffbmp.Loss):
     needs_target = False
     value: Any = None
 
-    def __call__(self, view: View) -> Any:  # noqa: ARG002 - the interface's
+    def __call__(self, view: View) -> Any:
         return self.value
 
 

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from diffbmp import DiffbmpError
-from diffbmp.metrics import psnr, ssim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from diffbmp import DiffbmpError
+from diffbmp.metrics import psnr, ssim
 
 
 def pair(height: int, width: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:

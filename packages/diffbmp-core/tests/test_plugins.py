@@ -9,10 +9,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
-import diffbmp
 import pytest
 import torch
 import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+import diffbmp
 from diffbmp import DiffbmpError, hookimpl
 from diffbmp.cli.app import build_app
 from diffbmp.cli.plugins import plugins_command
@@ -21,8 +24,6 @@ from diffbmp.plugins.fitness import RESERVED
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
 from diffbmp.plugins.registry import Registry, registry
 from diffbmp.plugins.report import plugin_report
-from pydantic import Field
-from typer.testing import CliRunner
 
 
 class Plain(diffbmp.Loss):

@@ -14,20 +14,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import diffbmp
 import pytest
 import safetensors.torch
 import torch
-from diffbmp.errors import DiffbmpError
-from diffbmp.plugins.registry import Entry, registry
-from diffbmp.scene import encoding, saving, schema
-from diffbmp.scene.archive import write_archive
-from diffbmp.scene.file import FitState, load_fit_state, load_scene, save_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
+
+import diffbmp
+from diffbmp.errors import DiffbmpError
+from diffbmp.plugins.registry import Entry, registry
+from diffbmp.scene import encoding, saving, schema
+from diffbmp.scene.archive import write_archive
+from diffbmp.scene.file import FitState, load_fit_state, load_scene, save_scene
 
 PAGE = Path(__file__).parents[3] / "docs" / "scene-format.md"
 HEIGHT, WIDTH = 9, 12
@@ -408,9 +409,9 @@ class TestWrongFiles:
             ("textures/2", torch.full((1, 4, 4), float("inf")), "the tensor 'textures/2' holds NaN or infinity"),
             ("parts/1/texture", torch.tensor([0, 1, 2, 6]), "use textures outside the atlas of 6"),
             ("parts/1/texture", torch.tensor([0, 1, 2, -1]), "use textures outside the atlas of 6"),
-            ("parts/1/texture", torch.tensor([0.0, 1.0, 2.0, 1.0]), "texture must be integers"),
+            ("parts/1/texture", torch.tensor([0.0, 1.0, 2.0, 1.0]), "texture must hold integers"),
             ("parts/1/scale", torch.ones(5), "must have shape"),
-            ("parts/1/scale", torch.ones(4, dtype=torch.int64), "scale must hold floats"),
+            ("parts/1/scale", torch.ones(4, dtype=torch.int64), "scale must hold float32 or float64"),
             ("parts/1/scale", torch.ones(4, dtype=torch.complex64), "holds torch.complex64"),
             ("evil", torch.ones(1), "the tensor 'evil' has no place"),
             ("parts/1/scale", None, "lacks the tensor 'parts/1/scale'"),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from diffbmp.errors import DiffbmpError, nearest, unknown_name
-from diffbmp.fitting.settings import FitSettings
-from diffbmp.settings import Settings, parse_settings, setting_rows, type_text
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, field_validator
+
+from diffbmp.errors import DiffbmpError, nearest, unknown_name
+from diffbmp.fitting.settings import FitSettings
+from diffbmp.settings import Settings, parse_settings, setting_rows, type_text
 
 
 class Ink(Enum):

@@ -1,7 +1,8 @@
 """A loader and a loss for DiffBMP, added by an entry point only."""
 
-import diffbmp
 import torch
+
+import diffbmp
 
 
 class Checker(diffbmp.Loader):

@@ -17,6 +17,9 @@ __all__ = ["Atlas", "Texture"]
 BLUR_UNIT = 128
 """A blur is given in texels of a texture whose longest side is this long."""
 
+ROUNDING = 1e-3
+"""How far outside [0, 1] a pixel may lie, as after a filter or a step of ``gradcheck``."""
+
 
 @dataclass(frozen=True)
 class Texture:
@@ -32,8 +35,11 @@ class Texture:
             )
         if not self.pixels.is_floating_point():
             raise DiffbmpError(f"Texture '{self.name}' must hold floats in [0, 1], got {self.pixels.dtype}.")
-        if not bool(torch.isfinite(self.pixels).all()):
+        low, high = torch.stack(torch.aminmax(self.pixels.detach())).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise DiffbmpError(f"Texture '{self.name}' holds NaN or infinity.")
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise DiffbmpError(f"Texture '{self.name}' must hold values in [0, 1], got {low:g} to {high:g}.")
 
 
 class Atlas:

@@ -15,9 +15,7 @@ def halve(image: Tensor) -> Tensor:
     """Return ``(C, h, w)`` at half the size, rounded up, filtered with a triangle over the same area."""
     height, width = image.shape[-2:]
     size = ((height + 1) // 2, (width + 1) // 2)
-    return functional.interpolate(
-        image[None], size=size, mode="bilinear", antialias=True, align_corners=False
-    )[0]
+    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:

@@ -70,7 +70,9 @@ def median_seconds(call: Callable[[], object], *, seconds: float, device: torch.
     return statistics.median(times)
 
 
-def measure(scene: BenchScene, renderer: str, *, device: str = "cpu", seconds: float = 1.0, memory: bool = True) -> Measurement:
+def measure(
+    scene: BenchScene, renderer: str, *, device: str = "cpu", seconds: float = 1.0, memory: bool = True
+) -> Measurement:
     """Measure ``renderer`` on ``scene`` for about ``seconds`` each way."""
     inputs = scene.inputs(device=device)
     forward, backward = _passes(inputs, renderer)
@@ -87,7 +89,7 @@ def measure(scene: BenchScene, renderer: str, *, device: str = "cpu", seconds: f
 
 
 def measure_memory(scene: BenchScene, renderer: str, device: str) -> int:
-    """Return the bytes that one forward and backward pass adds to the peak of a fresh process (of the card, on CUDA)."""
+    """Return the bytes that one forward and backward pass adds to a fresh process's peak (on CUDA, the card's)."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (scene, renderer, device, torch.get_num_threads()))
 

@@ -37,7 +37,10 @@ def gather_settings(
     values: dict[str, Any] = read_toml(config) if config is not None else {}
     values.update(given)
     if losses:
-        values["loss"] = dict(parse_weighted(text) for text in losses)
+        weighted = [parse_weighted(text) for text in losses]
+        values["loss"] = dict(weighted)
+        if len(values["loss"]) < len(weighted):
+            raise DiffbmpError("A loss is given twice with --loss; give each once, with its whole weight.")
     for key, value in shorthands.items():
         assign(values, key, value)
     for text in assignments:

@@ -56,9 +56,7 @@ def render_command(
 
 def export_command(
     scene: ScenePath,
-    output: Annotated[
-        list[Path], typer.Option("--output", "-o", help="File to write; may be given several times.")
-    ],
+    output: Annotated[list[Path], typer.Option("--output", "-o", help="File to write; may be given several times.")],
     scale: Scale = 1.0,
     background: Background = None,
     renderer: RendererName = "auto",

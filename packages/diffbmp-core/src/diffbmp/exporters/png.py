@@ -26,7 +26,9 @@ class PngExporter(Exporter):
         """Render and write; see ``Exporter.export``."""
         height, width = scene.scaled_size(scale)
         if max(height, width) > LARGEST_SIDE:
-            raise DiffbmpError(f"A picture of {width} x {height} pixels is too large; the limit is {LARGEST_SIDE} a side.")
+            raise DiffbmpError(
+                f"A picture of {width} x {height} pixels is too large; the limit is {LARGEST_SIDE} a side."
+            )
         with torch.no_grad():
             image = scene.render(scale=scale, renderer=renderer)
         progress(0.8)

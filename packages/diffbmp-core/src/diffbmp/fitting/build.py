@@ -87,9 +87,7 @@ def start_fit(
     return build_fit(settings, scene, goal, observers=observers)
 
 
-def build_fit(
-    settings: FitSettings, scene: Scene, target: Target | None, *, observers: Sequence[Observer] = ()
-) -> Fit:
+def build_fit(settings: FitSettings, scene: Scene, target: Target | None, *, observers: Sequence[Observer] = ()) -> Fit:
     """Return a fit of ``scene`` with the losses, refiners and observers that the settings name."""
     check_names(settings)
 

@@ -46,9 +46,8 @@ class Target:
         if not bool(torch.isfinite(image).all()):
             raise DiffbmpError("The target holds NaN or infinity.")
         if float(image.min()) < 0 or float(image.max()) > 1:
-            raise DiffbmpError(
-                f"The target holds values from {float(image.min()):g} to {float(image.max()):g}; they must be in [0, 1]."
-            )
+            low, high = float(image.min()), float(image.max())
+            raise DiffbmpError(f"The target holds values from {low:g} to {high:g}; they must be in [0, 1].")
         return cls(image[:3], image[3:] if image.shape[0] == 4 else None)
 
     def image(self) -> Tensor:
@@ -172,7 +171,7 @@ class Fit:
             chosen: ``(N,)`` bool or integer indices of the part's instances.
             part: which of the scene's parts.
         """
-        for parameter in self.scene.parts[part].rates().values():  # type: ignore[operator,union-attr]
+        for parameter in self.scene.parts[part].rates().values():  # type: ignore[operator]
             for name in ("exp_avg", "exp_avg_sq"):
                 if name in self.optimizer.state[parameter]:
                     self.optimizer.state[parameter][name][chosen] = 0

@@ -28,5 +28,5 @@ class Refiner(Plugin, ABC):
         """Return what must be saved for a resumed fit to go on alike; nothing by default."""
         return {}
 
-    def restore(self, state: dict[str, Tensor]) -> None:  # noqa: B027 - most refiners keep no state
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what ``state`` returned."""

@@ -56,7 +56,7 @@ def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            **{plugin.package: plugin.version for plugin in registry().plugins if plugin.allowed},
+            **{plugin.package: plugin.version for plugin in registry().plugins if plugin.hooks},
         },
         "settings": fit.settings.model_dump(mode="json"),
     }

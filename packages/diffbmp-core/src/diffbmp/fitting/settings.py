@@ -85,7 +85,9 @@ class FitSettings(Settings):
     noisy_canvas: bool = Field(
         True, description="Fit over random noise, new at each step, so that no hole is left (paper, Eq. 8)."
     )
-    color_blend: float = Field(0.0, ge=0, le=1, description="0 paints coloured stamps in any tint, 1 keeps their colours.")
+    color_blend: float = Field(
+        0.0, ge=0, le=1, description="0 paints coloured stamps in any tint, 1 keeps their colours."
+    )
     alpha_max: float = Field(1.0, gt=0, le=1, description="Highest opacity of a stamp.")
     blend: Blend = Field("over", description="How stamps are put on each other.")
     filter: Filter = Field("mipmap", description="How textures are sampled.")
@@ -99,8 +101,8 @@ class FitSettings(Settings):
     checkpoint: int = Field(100, ge=0, description="Steps between checkpoints; 0 writes one only at the end.")
     renderer: str = Field("auto", description="Renderer by name, or auto for the fastest that runs on the device.")
     device: str = Field("auto", description="PyTorch device, or auto for the one that the fastest renderer needs.")
-    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="Rates and their schedule.")
-    blur: BlurSettings = Field(default_factory=BlurSettings, description="Soft rasterization.")
+    optimizer: OptimizerSettings = Field(default_factory=lambda: OptimizerSettings(), description="Adam's rates.")
+    blur: BlurSettings = Field(default_factory=lambda: BlurSettings(), description="Soft rasterization.")
 
     loaders: PluginTables = Field(default_factory=dict, description="Settings of loaders, by name.")
     initializers: PluginTables = Field(default_factory=dict, description="Settings of initializers, by name.")

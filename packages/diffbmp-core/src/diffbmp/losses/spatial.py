@@ -45,7 +45,7 @@ class Spatial(Loss):
         alpha = (view.layer[3:] - view.target_alpha).square().mean()
         return color + self.settings.alpha_weight * alpha
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:  # noqa: ARG002 - the interface's
+    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
         """Refuse a target without transparency."""
         if not target_alpha:
             raise _needs_alpha()

@@ -45,7 +45,7 @@ class StructuralSimilarity(Loss):
         )
         return 1 - similarity
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:  # noqa: ARG002 - the interface's
+    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
         """Refuse a canvas that is smaller than the window."""
         height, width = size
         window = self.settings.window

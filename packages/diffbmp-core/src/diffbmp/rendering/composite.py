@@ -134,7 +134,12 @@ def _check(
     if not frame.is_floating_point():
         raise DiffbmpError(f"frame must hold floats, got {frame.dtype}.")
     count = frame.shape[-3]
-    rows = (("opacity", opacity, ()), ("color_blend", color_blend, ()), ("texture", texture, ()), ("color", color, (3,)))
+    rows = (
+        ("opacity", opacity, ()),
+        ("color_blend", color_blend, ()),
+        ("texture", texture, ()),
+        ("color", color, (3,)),
+    )
     for label, value, tail in rows:
         if value.shape[-1 - len(tail) :] != (count, *tail):
             expected = ", ".join(["...", str(count), *map(str, tail)])

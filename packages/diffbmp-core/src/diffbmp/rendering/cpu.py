@@ -62,7 +62,7 @@ class Cpu(Renderer):
     def backward(
         self,
         inputs: CompositeInputs,
-        state: Tensor,  # noqa: ARG002 - see forward
+        state: Tensor,
         grad_image: Tensor,
         *,
         texel_gradient: bool,
@@ -72,7 +72,8 @@ class Cpu(Renderer):
         totals = [torch.zeros(value.shape) for value in shapes]
         texels = torch.zeros(inputs.texels.shape[0] if texel_gradient else 0)
         self._call("backward", inputs, grad_image.detach(), *totals, texels)
-        return Gradients(*totals, texels=texels if texel_gradient else None)
+        frame, opacity, color, color_blend = totals
+        return Gradients(frame, opacity, color, color_blend, texels if texel_gradient else None)
 
     def fetch(self, inputs: CompositeInputs) -> int:
         """Only fetch the texels of all pairs, on one thread: the floor for benchmarks. Return the number of pairs."""

@@ -135,9 +135,7 @@ def _composite_backward_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (frame, opacity, color, color_blend)
     texel_part = torch.empty_like(texels) if texel_gradient else texels.new_empty(0)
-    first, second, third, fourth = (
-        torch.empty_like(value, memory_format=torch.contiguous_format) for value in inputs
-    )
+    first, second, third, fourth = (torch.empty_like(value, memory_format=torch.contiguous_format) for value in inputs)
     return first, second, third, fourth, texel_part
 
 
@@ -151,9 +149,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, grad_image: Tensor, _grad_state: Tensor) -> tuple[Tensor | None, ...]:
     *tensors, state = ctx.saved_tensors
     texel_gradient = bool(ctx.needs_input_grad[5])
-    gradients = torch.ops.diffbmp.composite_backward(
-        *tensors, state, grad_image, *ctx.constants, texel_gradient
-    )
+    gradients = torch.ops.diffbmp.composite_backward(*tensors, state, grad_image, *ctx.constants, texel_gradient)
     wanted = [gradients[index] if ctx.needs_input_grad[index] else None for index in range(4)]
     return (*wanted, None, gradients[4] if texel_gradient else None, *[None] * 7)
 

@@ -57,6 +57,7 @@ def invert_frames(frame: Tensor) -> tuple[Tensor, Tensor]:
         The inverses ``(B, N, 2, 2)`` and a mask ``(B, N)``, false where the frame spans no area: such a sprite
         is drawn as nothing, its inverse is set to the identity, and its gradient is zero.
     """
+
     def determinant_of(matrix: Tensor) -> Tensor:
         return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
 
@@ -202,7 +203,7 @@ class Reference(Renderer):
     def backward(
         self,
         inputs: CompositeInputs,
-        state: Tensor,  # noqa: ARG002 - nothing is saved; each run is evaluated again
+        state: Tensor,
         grad_image: Tensor,
         *,
         texel_gradient: bool,

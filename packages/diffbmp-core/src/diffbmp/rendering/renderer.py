@@ -97,7 +97,7 @@ class Renderer(Plugin):
     """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""
 
     @classmethod
-    def unavailable(cls, device: torch.device) -> str | None:  # noqa: ARG003 - the answer of most renderers
+    def unavailable(cls, device: torch.device) -> str | None:
         """Return why this renderer cannot draw on ``device``, in one clause, or None where it can."""
         return None
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from diffbmp.errors import DiffbmpError
+from diffbmp.plugins.fitness import describe
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.renderer import Renderer
 
@@ -46,7 +47,10 @@ def renderer_choices(device: torch.device, dtype: torch.dtype = torch.float32) -
 
 
 def _unavailable(renderer: type[Renderer], device: torch.device, dtype: torch.dtype) -> str | None:
-    reason = renderer.unavailable(device)
+    try:
+        reason = renderer.unavailable(device)
+    except Exception as error:  # a plugin's check must not stop a fit that draws with another renderer
+        return f"its check fails: {describe(error)}"
     if reason is None and dtype not in renderer.dtypes:
         known = ", ".join(str(known).removeprefix("torch.") for known in renderer.dtypes)
         reason = f"it draws {known}, not {str(dtype).removeprefix('torch.')}"

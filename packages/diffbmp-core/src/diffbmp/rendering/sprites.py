@@ -45,9 +45,7 @@ class Sprites:
 
         def join(name: str, trailing: int) -> Tensor:
             values = [getattr(part, name) for part in parts]
-            return torch.cat(
-                [v.expand(*batch, *v.shape[v.dim() - 1 - trailing :]) for v in values], dim=-1 - trailing
-            )
+            return torch.cat([v.expand(*batch, *v.shape[v.dim() - 1 - trailing :]) for v in values], dim=-1 - trailing)
 
         return Sprites(
             join("frame", 2), join("opacity", 0), join("color", 1), join("texture", 0), join("color_blend", 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.errors import DiffbmpError
+from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.composite import composite, over_background
+from diffbmp.rendering.renderer import BLENDS, FILTERS
 from diffbmp.rendering.sprites import Sprites
 from diffbmp.stamps.part import Part
 
@@ -31,6 +34,7 @@ class Scene(nn.Module):
     """
 
     parts: nn.ModuleList
+    background: Tensor | None
 
     def __init__(
         self,
@@ -47,6 +51,14 @@ class Scene(nn.Module):
         super().__init__()
         if width < 1 or height < 1:
             raise DiffbmpError(f"A canvas must be at least 1 x 1 pixels, got {width} x {height}.")
+        if not parts:
+            raise DiffbmpError("A scene needs at least one part.")
+        if blend not in BLENDS:
+            raise unknown_name("blend mode", blend, BLENDS)
+        if filter not in FILTERS:
+            raise unknown_name("filter", filter, FILTERS)
+        if not 0 <= alpha_max <= 1:
+            raise DiffbmpError(f"alpha_max must lie in [0, 1], got {alpha_max}.")
         if background is not None:
             if tuple(background.shape) not in {(3,), (3, height, width)}:
                 raise DiffbmpError(
@@ -54,13 +66,20 @@ class Scene(nn.Module):
                 )
             if not bool(torch.isfinite(background).all()):
                 raise DiffbmpError("background holds NaN or infinity.")
+        if not parts:
+            raise DiffbmpError("A scene needs at least one part.")
         self.width, self.height = width, height
         self.atlas = atlas
         self.parts = nn.ModuleList(parts)
         self.register_buffer("background", background)
         self.alpha_max, self.blend, self.filter = alpha_max, blend, filter
 
-    background: Tensor | None
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Take the atlas along in ``to``, ``cuda``, ``double`` and their like, which all come through here."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved = fn(self.atlas.texels.detach()[:0])
+        self.atlas = self.atlas.to(moved.device, moved.dtype)
+        return self
 
     def sprites(self, atlas: Atlas | None = None) -> Sprites:
         """Return the sprites of all parts in painting order; ``atlas`` may be a blurred variant."""
@@ -86,13 +105,14 @@ class Scene(nn.Module):
         Returns:
             Premultiplied RGBA ``(..., 4, round(scale * height), round(scale * width))``.
         """
+        size = self.scaled_size(scale)
         used = self.atlas if atlas is None else atlas
         drawn = self.sprites(used) if sprites is None else sprites
         if scale != 1:
             drawn = drawn.scaled(scale)
         return composite(
             drawn.frame, drawn.opacity, drawn.color, drawn.texture, used,
-            size=self.scaled_size(scale), color_blend=drawn.color_blend, alpha_max=self.alpha_max,
+            size=size, color_blend=drawn.color_blend, alpha_max=self.alpha_max,
             blend=self.blend, filter=self.filter, renderer=renderer,
         )  # fmt: skip
 
@@ -108,6 +128,8 @@ class Scene(nn.Module):
 
     def scaled_size(self, scale: float) -> tuple[int, int]:
         """Return height and width at ``scale``, in whole pixels."""
+        if not (math.isfinite(scale) and scale > 0):
+            raise DiffbmpError(f"scale must be a number above 0, got {scale}.")
         return max(1, round(self.height * scale)), max(1, round(self.width * scale))
 
     def background_at(self, scale: float) -> Tensor | None:

@@ -35,7 +35,7 @@ class Part(nn.Module, Plugin, ABC):
     def rates(self) -> Mapping[str, Tensor]:
         """Return the learnable parameters by the name of their rate in the optimizer's settings."""
 
-    def project(self) -> None:  # noqa: B027 - most kinds have no bounds
+    def project(self) -> None:
         """Bring parameters back into their range, in place, after an optimizer step."""
 
     def metadata(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Stamps(Part):
         """Take the start values (copied).
 
         Raises:
-            DiffbmpError: where shapes do not agree or a value is NaN or infinite.
+            DiffbmpError: where shapes or types do not agree or a value is NaN or infinite.
         """
         super().__init__()
         shape = tuple(scale.shape)
@@ -72,17 +72,22 @@ class Stamps(Part):
         }
         for label, (value, expected) in {**values, "color_blend": (color_blend, shape)}.items():
             if tuple(value.shape) != expected:
-                raise DiffbmpError(
-                    f"{label} must have shape {expected} like scale, got {tuple(value.shape)}."
-                )
+                raise DiffbmpError(f"{label} must have shape {expected} like scale, got {tuple(value.shape)}.")
             if not bool(torch.isfinite(value).all()):
                 raise DiffbmpError(f"{label} holds NaN or infinity.")
-        if texture.is_floating_point() or tuple(texture.shape) not in {shape, shape[-1:]}:
+            if value.dtype != scale.dtype or not value.is_floating_point():
+                raise DiffbmpError(
+                    f"{label} must hold floats of one type like scale, got {value.dtype}, {scale.dtype}."
+                )
+        if texture.is_floating_point() or texture.is_complex() or texture.dtype == torch.bool:
+            raise DiffbmpError(f"texture must hold integers, got {texture.dtype}.")
+        if tuple(texture.shape) not in {shape, shape[-1:]}:
             raise DiffbmpError(
                 f"texture must be integers of shape {shape[-1:]} or {shape}, got {tuple(texture.shape)}."
             )
         for label, (value, _) in values.items():
-            setattr(self, label, nn.Parameter(value.detach().clone()))
+            # Contiguous, for a saved one will be, and a resumed fit must go on with the same bits.
+            setattr(self, label, nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format)))
         self.register_buffer("texture", texture.detach().long().clone())
         self.register_buffer("color_blend", color_blend.detach().clone())
 
@@ -124,15 +129,14 @@ class Stamps(Part):
         names = ("position", "scale", "rotation", "opacity_logit", "color_logit", "texture", "color_blend")
         if set(tensors) != set(names):
             missing, extra = sorted(set(names) - set(tensors)), sorted(set(tensors) - set(names))
-            raise DiffbmpError(
-                f"Saved stamps lack {missing or 'nothing'} and have {extra or 'nothing'} too many."
-            )
+            raise DiffbmpError(f"Saved stamps lack {missing or 'nothing'} and have {extra or 'nothing'} too many.")
         if metadata:
             raise DiffbmpError(f"Saved stamps have unknown metadata: {sorted(metadata)}.")
         for label in names:
-            if label != "texture" and not tensors[label].is_floating_point():
-                raise DiffbmpError(f"Saved stamps: {label} must hold floats, got {tensors[label].dtype}.")
-        texture = tensors["texture"]
-        if texture.numel() and not (0 <= int(texture.min()) and int(texture.max()) < len(atlas)):
+            if label != "texture" and tensors[label].dtype not in (torch.float32, torch.float64):
+                raise DiffbmpError(f"Saved stamps: {label} must hold float32 or float64, got {tensors[label].dtype}.")
+        stamps = cls(**tensors)
+        texture = stamps.texture
+        if texture.numel() and not (int(texture.min()) >= 0 and int(texture.max()) < len(atlas)):
             raise DiffbmpError(f"Saved stamps use textures outside the atlas of {len(atlas)}.")
-        return cls(**tensors)
+        return stamps

@@ -38,7 +38,9 @@ def assert_gradients_close(gradients: Gradients, expected: Gradients, inputs: Co
             border = texel_border(inputs)
             difference, truth = difference.masked_fill(border, 0.0), truth.masked_fill(border, 0.0)
         error, whole = float(difference.norm()), float(truth.norm())
-        assert error <= TOTAL_GRADIENT * whole, f"gradient of {name}: relative difference {error / max(whole, 1e-300):.3g}"
+        assert error <= TOTAL_GRADIENT * whole, (
+            f"gradient of {name}: relative difference {error / max(whole, 1e-300):.3g}"
+        )
         if name in SPRITE_INPUTS and truth.numel():
             rows = truth.shape[:2].numel()
             share, own = (v.reshape(rows, -1).norm(dim=-1).view(truth.shape[:2]) for v in (difference, truth))

@@ -106,9 +106,7 @@ class RendererConformance:
         image: Tensor = torch.ops.diffbmp.composite(*tensors, *constants, self.key)[0]
         return image
 
-    def draw_and_differentiate(
-        self, inputs: CompositeInputs, grad_image: Tensor
-    ) -> tuple[Tensor, Gradients]:
+    def draw_and_differentiate(self, inputs: CompositeInputs, grad_image: Tensor) -> tuple[Tensor, Gradients]:
         """Return image and gradients by autograd, each of them asked for."""
         leaves = leaves_of(inputs)
         image = self.draw(leaves)
@@ -229,7 +227,10 @@ class RendererConformance:
         for label, now, then in zip(("image", "state", "grad_image"), (image, state, grad_image), kept, strict=True):
             assert torch.equal(now, then), f"{label} was written to by backward"
         given = {getattr(inputs, name).data_ptr() for name in TENSORS} | {grad_image.data_ptr()}
-        returned = [image, *(getattr(gradients, name) for name in ("frame", "opacity", "color", "color_blend", "texels"))]
+        returned = [
+            image,
+            *(getattr(gradients, name) for name in ("frame", "opacity", "color", "color_blend", "texels")),
+        ]
         assert not given & {value.data_ptr() for value in returned}, "a result shares memory with an input"
 
     def test_state_is_as_declared(self) -> None:
@@ -302,9 +303,8 @@ def moved(values: T, device: str) -> T:
 def mapped(values: T, change: Callable[[Tensor], Tensor]) -> T:
     """Return the same with every tensor changed."""
     fields = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
-    return dataclasses.replace(
-        values, **{name: change(value) for name, value in fields.items() if isinstance(value, Tensor)}
-    )
+    changed: dict[str, Any] = {name: change(value) for name, value in fields.items() if isinstance(value, Tensor)}
+    return dataclasses.replace(values, **changed)
 
 
 def as_double(gradients: Gradients) -> Gradients:
@@ -314,9 +314,7 @@ def as_double(gradients: Gradients) -> Gradients:
 
 def leaves_of(inputs: CompositeInputs) -> CompositeInputs:
     """Return the inputs with every differentiable one a leaf that requires its gradient."""
-    return mapped(
-        inputs, lambda value: value.detach().requires_grad_() if value.is_floating_point() else value
-    )
+    return mapped(inputs, lambda value: value.detach().requires_grad_() if value.is_floating_point() else value)
 
 
 def gradients_of(leaves: CompositeInputs) -> Gradients:

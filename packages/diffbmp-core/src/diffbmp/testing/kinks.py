@@ -35,7 +35,9 @@ def kink_mask(inputs: CompositeInputs, margin: float = KINK_MARGIN) -> Tensor:
     levels = [level for level, _ in mip_levels(double, inverse)]
     index = torch.arange(inputs.height * inputs.width, device=inputs.frame.device)
     mask = torch.zeros(inputs.batch, len(index), dtype=torch.bool, device=index.device)
-    for run in index.split(max(1, PAIRS // max(1, inputs.batch * inputs.count))):
+    step = max(1, PAIRS // max(1, inputs.batch * inputs.count))
+    for start in range(0, len(index), step):
+        run = index[start : start + step]
         pixel = torch.stack([run % inputs.width, run // inputs.width], dim=-1).double() + 0.5
         offset = pixel - double.frame[:, :, None, :, 2]  # (B, N, P, 2)
         uv = torch.einsum("bnij,bnpj->bnpi", inverse, offset)
