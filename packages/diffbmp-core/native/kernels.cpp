@@ -47,13 +47,9 @@ struct Forward {
   void draw(const Sprite& s, const View<colored, mode>& view, const TileBox& box) {
     const vfloat opacity = broadcast(s.opacity), mu = broadcast(s.mu);
     const vfloat tint[3] = {broadcast(s.tint[0]), broadcast(s.tint[1]), broadcast(s.tint[2])};
-    int first, last;
-    tile_rows(s, box, first, last);
-    for (int line = first; line < last; ++line) {
-      int begin, end;
-      row_span(s, line, box.left, box.right, begin, end);
-      const int row = line - box.top;
-      view.row(row, begin - box.left, end - box.left, [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
+    const TileSpans spans = tile_spans(s, box);
+    for (int row = spans.first; row < spans.last; ++row) {
+      view.row(row, spans.begin[row], spans.end[row], [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
         const int at = row * pitch + column;
         const vfloat coverage = keep(texel.channel[3].value, mask);
         const vfloat open = load(transmittance + at);
@@ -100,8 +96,8 @@ struct Forward {
 // One sprite of a tile as pass one leaves it for pass two.
 struct Kept {
   int64_t entry;
-  int first, last;
-  size_t spans, samples;
+  size_t samples;  // where its samples begin
+  TileSpans spans;
 };
 
 template <class Op>
@@ -119,17 +115,12 @@ struct Backward {
   template <bool colored, Mode mode>
   void sample(const Sprite& s, const View<colored, mode>& view, const TileBox& box, int64_t entry, Scratch& scratch,
               size_t& filled) {
-    Kept item{entry, 0, 0, scratch.spans.size(), filled};
-    tile_rows(s, box, item.first, item.last);
+    kept.push_back({entry, filled, tile_spans(s, box)});
+    const TileSpans& spans = kept.back().spans;
     const vfloat opacity = broadcast(s.opacity);
     float* to = scratch.samples.data() + filled;
-    for (int line = item.first; line < item.last; ++line) {
-      int begin, end;
-      row_span(s, line, box.left, box.right, begin, end);
-      scratch.spans.push_back(begin - box.left);
-      scratch.spans.push_back(end - box.left);
-      const int row = line - box.top;
-      view.row(row, begin - box.left, end - box.left, [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
+    for (int row = spans.first; row < spans.last; ++row) {
+      view.row(row, spans.begin[row], spans.end[row], [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
         const int at = row * pitch + column;
         const vfloat open = load(transmittance + at);
         const auto put = [&](vfloat value) DIFFBMP_INLINE_LAMBDA {
@@ -160,20 +151,16 @@ struct Backward {
       });
     }
     filled = static_cast<size_t>(to - scratch.samples.data());
-    kept.push_back(item);
   }
 
   template <bool colored, Mode mode>
-  void collect(const Sprite& s, const View<colored, mode>& view, const TileBox& box, const Kept& item,
-               const Scratch& scratch, Partial& partial, float* texels) {
+  void collect(const Sprite& s, const View<colored, mode>& view, const Kept& item, const Scratch& scratch, Partial& partial, float* texels) {
     const vfloat opacity = broadcast(s.opacity), mu = broadcast(s.mu);
     const vfloat tint[3] = {broadcast(s.tint[0]), broadcast(s.tint[1]), broadcast(s.tint[2])};
     vfloat x{}, xa{}, xd{}, y{}, ya{}, yd{}, lambda{}, by_opacity{}, by_tint[3] = {}, by_color{};
     const float* from = scratch.samples.data() + item.samples;
-    const int32_t* spans = scratch.spans.data() + item.spans;
-    for (int line = item.first; line < item.last; ++line) {
-      const int begin = *spans++, end = *spans++;
-      const int row = line - box.top;
+    for (int row = item.spans.first; row < item.spans.last; ++row) {
+      const int begin = item.spans.begin[row], end = item.spans.end[row];
       vfloat row_x{}, row_y{};
       for (int column = begin; column < end; column += lanes) {
         const int at = row * pitch + column;
@@ -244,7 +231,7 @@ struct Backward {
     const int pixels = std::min(end - from, lanes);
     const auto spread = [&](const Fetch& f, float share) {
       const vfloat step = iota() + broadcast(static_cast<float>(from - begin));
-      const Position p = locate<mode>(f, step * f.across_x + f.x_at(begin, row), step * f.across_y + f.y_at(begin, row),
+      const Position p = locate<colored, mode>(f, step * f.across_x + f.x_at(begin, row), step * f.across_y + f.y_at(begin, row),
                                       first_lanes(pixels));
       const Level& level = *f.level;
       for (int k = 0; k < pixels; ++k) {
@@ -301,7 +288,6 @@ struct Backward {
     };
     const auto clear = [&] {
       kept.clear();
-      scratch.spans.clear();
       filled = 0;
     };
     clear();
@@ -328,7 +314,7 @@ struct Backward {
       for (size_t k = kept.size(); k-- > 0;) {
         const Sprite& s = sprites[tiles.sprites[kept[k].entry]];
         with_view(call, s, box, [&](const auto& view) {
-          collect(s, view, box, kept[k], scratch, partials[kept[k].entry - first], texels);
+          collect(s, view, kept[k], scratch, partials[kept[k].entry - first], texels);
         });
       }
     }
@@ -364,13 +350,10 @@ float fetch(const Call& call, const Plan& plan, int64_t b, int t, int64_t& pairs
   for (int64_t e = tiles.first[t]; e < tiles.first[t + 1]; ++e) {
     const Sprite& s = sprites[tiles.sprites[e]];
     with_view(call, s, box, [&](const auto& view) {
-      int first, last;
-      tile_rows(s, box, first, last);
-      for (int line = first; line < last; ++line) {
-        int begin, end;
-        row_span(s, line, box.left, box.right, begin, end);
-        pairs += end - begin;
-        view.row(line - box.top, begin - box.left, end - box.left,
+      const TileSpans spans = tile_spans(s, box);
+      for (int row = spans.first; row < spans.last; ++row) {
+        pairs += std::max(0, spans.end[row] - spans.begin[row]);
+        view.row(row, spans.begin[row], spans.end[row],
                  [&](int, vint, const Texel& texel) DIFFBMP_INLINE_LAMBDA { total += texel.channel[3].value; });
       }
     });

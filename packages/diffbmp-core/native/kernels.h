@@ -18,7 +18,6 @@ struct Partial {
 // Memory that one thread reuses from tile to tile.
 struct Scratch {
   std::vector<float> samples;   // pass one's samples, for pass two
-  std::vector<int32_t> spans;   // begin, end of each row
   std::vector<float> snapshots; // transmittance before each segment
 };
 

@@ -104,7 +104,7 @@ Sprite make_sprite(const Call& call, int64_t k, std::vector<Level>& levels, std:
   return s;
 }
 
-// Call visit(tile) for every tile that the sprite touches, found from its exact extent in each row of tiles.
+// Call visit(tile) for every tile that the sprite touches (and, at corners, a few that it just misses).
 template <class Visit>
 void visit_tiles(const Call& call, const Tiles& tiles, const Sprite& s, const Visit& visit) {
   if (!s.drawn) return;
@@ -114,16 +114,16 @@ void visit_tiles(const Call& call, const Tiles& tiles, const Sprite& s, const Vi
   const int bottom = static_cast<int>(std::min(last_row, std::floor(s.bottom - 0.5)));
   const int width = static_cast<int>(call.width);
   for (int band = top / tile_height; band <= bottom / tile_height && top <= bottom; ++band) {
-    int from = width, to = 0;
-    const int end = std::min(bottom, (band + 1) * tile_height - 1);
-    for (int row = std::max(top, band * tile_height); row <= end; ++row) {
-      int begin, stop;
-      row_span(s, row, 0, width, begin, stop);
-      if (begin < stop) {
-        from = std::min(from, begin);
-        to = std::max(to, stop);
-      }
+    // The bounds of a row are straight lines in the row, so over a band they are extreme in its first or last row.
+    const double first = std::max(top, band * tile_height), last = std::min(bottom, (band + 1) * tile_height - 1);
+    double low = 0, high = width - 1;
+    for (const Span& span : s.spans) {
+      if (span.parallel) continue;
+      low = std::max(low, span.low + std::min(span.slope * first, span.slope * last));
+      high = std::min(high, span.high + std::max(span.slope * first, span.slope * last));
     }
+    if (!(low <= high)) continue;
+    const int from = static_cast<int>(low), to = static_cast<int>(high) + 1;
     for (int column = from / tile_width; column * tile_width < to; ++column) visit(band * tiles.across + column);
   }
 }

@@ -60,10 +60,6 @@ struct Sprite {
   bool drawn;
 };
 
-struct Entry {
-  int32_t sprite;
-};
-
 // Tile lists of one canvas: the entries of tile t, back to front, are [first[t], first[t + 1]).
 struct Tiles {
   int across = 0, down = 0;
@@ -79,30 +75,6 @@ struct Plan {
 };
 
 Plan make_plan(const Call& call);
-
-// Columns [begin, end) of `row` that the sprite covers, within [from, to).
-inline void row_span(const Sprite& sprite, int row, int from, int to, int& begin, int& end) {
-  double low = from, high = to - 1;
-  for (const Span& span : sprite.spans) {
-    if (span.parallel) {
-      const double at = span.origin + span.down * row;
-      if (at <= span.least || at >= span.most) high = low - 1;
-      continue;
-    }
-    const double shift = span.slope * row;
-    const double l = span.low + shift, h = span.high + shift;
-    low = l > low ? l : low;
-    high = h < high ? h : high;
-  }
-  if (!(low <= high)) {
-    begin = end = from;
-    return;
-  }
-  begin = static_cast<int>(low);
-  begin += begin < low;  // low and high are inside [from, to), so the conversions are safe
-  end = static_cast<int>(high) + 1;
-  if (end < begin) end = begin;
-}
 
 // Run job(k) for k in [0, count) on `threads` threads; which thread runs which is left to chance.
 template <class Job>

@@ -34,6 +34,11 @@ struct Fetch {
   int corner_column, corner_line;  // its place in the packed level
   TexelMap map;             // relative to the corner, and to the tile's first pixel
   float across_x, across_y;
+  int stride;  // bytes from one line to the next
+
+  DIFFBMP_INLINE const float* at(unsigned bytes) const {
+    return reinterpret_cast<const float*>(reinterpret_cast<const char*>(corner) + bytes);
+  }
 
   void look(const Level* source, const TexelMap& whole, const TileBox& box, double shift) {
     level = source;
@@ -50,6 +55,7 @@ struct Fetch {
     corner_line = place(map.line, level->height);
     corner = level->texels.get() + static_cast<int64_t>(corner_line) * level->stride +
              corner_column * (level->channels == 1 ? 2 : 4);
+    stride = level->stride * static_cast<int>(sizeof(float));
     across_x = static_cast<float>(map.column.across);
     across_y = static_cast<float>(map.line.across);
   }
@@ -62,17 +68,17 @@ struct Fetch {
 };
 
 struct Position {
-  vint index;       // of the top left texel, in floats from the corner
+  vint index;       // of the top left texel, in bytes from the corner
   vint column, line;
   vfloat fx, fy;
 };
 
-template <Mode mode>
+template <bool colored, Mode mode>
 DIFFBMP_INLINE Position locate(const Fetch& f, vfloat x, vfloat y, vint mask) {
   Position p;
   p.column = truncate(x) & mask;
   p.line = truncate(y) & mask;
-  p.index = p.line * f.level->stride + (f.level->channels == 1 ? p.column * 2 : p.column * 4);
+  p.index = p.line * f.stride + (colored ? p.column << 4 : p.column << 3);
   if (mode == Mode::nearest) {
     p.fx = p.fy = vfloat{};
   } else {
@@ -84,9 +90,8 @@ DIFFBMP_INLINE Position locate(const Fetch& f, vfloat x, vfloat y, vint mask) {
 
 DIFFBMP_INLINE Sample<vfloat> sample_alpha(const Fetch& f, const Position& p) {
   vfloat4 rows[lanes];
-  int index[lanes];
-  std::memcpy(index, &p.index, sizeof index);
-  for (int k = 0; k < lanes; ++k) rows[k] = load4(f.corner + index[k]);
+  const Lanes index(p.index);
+  for (int k = 0; k < lanes; ++k) rows[k] = load4(f.at(index.at[k]));
   vfloat corners[4];
   transpose(rows, corners);
   return bilinear(corners[0], corners[1], corners[2], corners[3], p.fx, p.fy);
@@ -95,11 +100,12 @@ DIFFBMP_INLINE Sample<vfloat> sample_alpha(const Fetch& f, const Position& p) {
 // RGBA: out[c] is the sample of channel c.
 DIFFBMP_INLINE void sample_color(const Fetch& f, const Position& p, Sample<vfloat> out[4]) {
   vfloat4 value[lanes], dx[lanes], dy[lanes];
+  const Lanes index(p.index);
+  const int64_t below = f.stride / 4;
   for (int k = 0; k < lanes; ++k) {
-    const float* at = f.corner + p.index[k];
+    const float* at = f.at(index.at[k]);
     const vfloat4 fx = p.fx[k] - vfloat4{}, fy = p.fy[k] - vfloat4{};
-    const Sample<vfloat4> s = bilinear(load4(at), load4(at + f.level->stride), load4(at + 4),
-                                       load4(at + f.level->stride + 4), fx, fy);
+    const Sample<vfloat4> s = bilinear(load4(at), load4(at + below), load4(at + 4), load4(at + below + 4), fx, fy);
     value[k] = s.value;
     dx[k] = s.dx;
     dy[k] = s.dy;
@@ -134,7 +140,7 @@ struct View {
   }
 
   DIFFBMP_INLINE void fetch(const Fetch& f, vfloat x, vfloat y, vint mask, Sample<vfloat>* out) const {
-    const Position p = locate<mode>(f, x, y, mask);
+    const Position p = locate<colored, mode>(f, x, y, mask);
     if (colored)
       sample_color(f, p, out);
     else
@@ -189,10 +195,46 @@ inline void with_view(const Call_& call, const Sprite& s, const TileBox& box, co
   }
 }
 
-// Rows of the tile that the sprite may touch: [first, last), counted on the canvas.
-inline void tile_rows(const Sprite& s, const TileBox& box, int& first, int& last) {
-  first = static_cast<int>(std::max<double>(box.top, std::ceil(s.top - 0.5)));
-  last = static_cast<int>(std::min<double>(box.bottom, std::floor(s.bottom - 0.5) + 1));
+// The columns that a sprite covers in each row of a tile, both counted from the tile's corner.
+struct TileSpans {
+  int first, last;  // rows [first, last) may be covered
+  alignas(32) int begin[tile_height], end[tile_height];
+};
+
+typedef double vdouble __attribute__((vector_size(32)));
+typedef int vint4 __attribute__((vector_size(16)));
+
+// Four rows at a time.
+inline TileSpans tile_spans(const Sprite& s, const TileBox& box) {
+  TileSpans spans;
+  spans.first = static_cast<int>(std::max<double>(box.top, std::ceil(s.top - 0.5))) - box.top;
+  spans.last = static_cast<int>(std::min<double>(box.bottom, std::floor(s.bottom - 0.5) + 1)) - box.top;
+  const vdouble none{};
+  const double width = box.right - box.left;
+  for (int row = spans.first & ~3; row < spans.last; row += 4) {
+    const vdouble at = vdouble{0, 1, 2, 3} + static_cast<double>(row + box.top);
+    vdouble low = none, high = none + (width - 1);
+    for (const Span& span : s.spans) {
+      if (span.parallel) {
+        const vdouble coordinate = span.origin + span.down * at;
+        high = (coordinate > span.least) & (coordinate < span.most) ? high : none - 1;
+        continue;
+      }
+      const vdouble shift = span.slope * at - static_cast<double>(box.left);
+      const vdouble l = span.low + shift, h = span.high + shift;
+      low = l > low ? l : low;
+      high = h < high ? h : high;
+    }
+    // Bounds are clamped before they become integers: off the canvas they may be anything.
+    low = low > width ? none + width : low;
+    high = high < -1.0 ? none - 1.0 : high;
+    const vint4 truncated = __builtin_convertvector(low, vint4);
+    const vint4 begin = truncated - (__builtin_convertvector(__builtin_convertvector(truncated, vdouble) < low, vint4));
+    const vint4 end = __builtin_convertvector(high + 1, vint4);
+    std::memcpy(spans.begin + row, &begin, sizeof begin);
+    std::memcpy(spans.end + row, &end, sizeof end);
+  }
+  return spans;
 }
 
 }  // namespace

@@ -69,6 +69,15 @@ DIFFBMP_INLINE float largest(vfloat value) {
   return result;
 }
 
+// Numbers of a vector, one at a time, by way of memory: that is cheaper than taking lanes out of a register.
+struct Lanes {
+  alignas(32) unsigned at[lanes];
+  DIFFBMP_INLINE explicit Lanes(vint value) {
+    std::memcpy(at, &value, sizeof at);
+    __asm__ volatile("" : : "r"(at) : "memory");
+  }
+};
+
 // Four floats of each lane become four vectors: out[c][k] = rows[k][c].
 DIFFBMP_INLINE void transpose(const vfloat4* rows, vfloat* out) {
 #if DIFFBMP_LANES == 8

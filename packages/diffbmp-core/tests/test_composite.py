@@ -113,7 +113,7 @@ class TestMeaning:
     @pytest.mark.parametrize("mu", [0.0, 0.4, 1.0])
     def test_colour_blend_of_all_sprites(self, mu: float) -> None:
         given = arguments()
-        expected = composite(**{**given, "color_blend": torch.full((5,), mu).double()})
+        expected = composite(**{**given, "color_blend": torch.full((5,), mu, dtype=torch.float64)})
         assert torch.equal(composite(**{**given, "color_blend": mu}), expected)
         learned = torch.tensor(mu, dtype=torch.float64, requires_grad=True)
         image = composite(**{**given, "color_blend": learned})

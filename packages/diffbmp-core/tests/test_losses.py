@@ -35,7 +35,7 @@ def view_of(
         background = torch.ones((3, 1, 1), dtype=layer.dtype)
     target = color if color is None or alpha is None else color * alpha + (1 - alpha) * background
     one = torch.ones(1, dtype=layer.dtype)
-    stamps = Stamps(torch.ones((1, 2), dtype=layer.dtype), one, one, one, torch.ones((1, 3)), torch.zeros(1).long())
+    stamps = Stamps(one.expand(1, 2), one, one, one, one.expand(1, 3), torch.zeros(1).long())
     scene = Scene(layer.shape[2], layer.shape[1], Atlas.from_pixels([torch.ones((2, 2), dtype=layer.dtype)]), [stamps])
     view = View(
         image=over_background(layer, background),

@@ -44,12 +44,16 @@ class TestOpcheck:
         torch.library.opcheck(torch.ops.diffbmp.composite.default, (*tensors, *constants))
 
     @pytest.mark.parametrize("texel_gradient", [False, True])
-    def test_backward(self, name: str, texel_gradient: bool) -> None:
+    @pytest.mark.parametrize("renderer", ["reference", "cpu"])
+    def test_backward(self, name: str, texel_gradient: bool, renderer: str) -> None:
+        if registry().get("renderers", renderer).unavailable(torch.device("cpu")):
+            pytest.skip(f"{renderer} is not available")
         tensors, constants = operands(sample(name), grad=False)
+        constants[-1] = renderer
         image, state = torch.ops.diffbmp.composite(*tensors, *constants)
-        grad = torch.randn_like(image)
         torch.library.opcheck(
-            torch.ops.diffbmp.composite_backward.default, (*tensors, state, grad, *constants, texel_gradient)
+            torch.ops.diffbmp.composite_backward.default,
+            (*tensors, state, torch.randn_like(image), *constants, texel_gradient),
         )
 
 
@@ -62,6 +66,7 @@ class TestCompile:
                 "inductor",
                 marks=[
                     pytest.mark.slow,
+                    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inductor's own
                     pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler"),
                 ],
             ),
@@ -161,9 +166,8 @@ class TestAutograd:
 
 class TestFake:
     def test_shapes_without_drawing(self) -> None:
-        inputs = sample("batch")
+        tensors, constants = operands(sample("batch"), grad=False)
         with FakeTensorMode() as mode:
-            tensors, constants = operands(inputs, grad=False)
             fake = [mode.from_tensor(value) for value in tensors]
             image, state = torch.ops.diffbmp.composite(*fake, *constants)
         assert image.shape == (2, 4, *SIZE)

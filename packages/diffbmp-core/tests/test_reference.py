@@ -7,10 +7,10 @@ import dataclasses
 import diffbmp.rendering.reference as reference_module
 import pytest
 import torch
-from diffbmp import Atlas, CompositeInputs, composite, over_background
-from diffbmp.rendering.reference import Reference, composite_points
+from diffbmp import Atlas, CompositeInputs, Gradients, composite, over_background
+from diffbmp.rendering.reference import Reference, composite_points, composite_points_adjoint
 from diffbmp.rendering.renderer import BLENDS, FILTERS
-from diffbmp.testing import kink_mask, random_inputs
+from diffbmp.testing import SCENES, ConformanceScene, kink_mask, random_inputs
 from diffbmp.testing.kinks import in_double
 from torch import Tensor
 from torch.nn import functional
@@ -39,8 +39,8 @@ def draw(inputs: CompositeInputs, *values: Tensor) -> Tensor:
 def check_gradients(inputs: CompositeInputs, *, fast: bool = True) -> None:
     """Run gradcheck on every input and on a background, away from kinks."""
     double = in_double(inputs)
-    clear = ~kink_mask(double, margin=1e-3)[:, None]
-    assert int(clear.sum()) > 0.8 * clear.numel()
+    clear = ~kink_mask(double, margin=1e-4)[:, None]
+    assert int(clear.sum()) > 0.6 * clear.numel()
     background = torch.rand(3, inputs.height, inputs.width, dtype=torch.float64)
     values = [getattr(double, name).detach().clone().requires_grad_() for name in NAMES]
 
@@ -87,7 +87,7 @@ class TestGradcheck:
         check_gradients(random_inputs(65, count=12, size=(6, 5), radius=(1, 6), margin=1.0))
 
     def test_frames_without_area_have_no_gradient(self) -> None:
-        inputs = random_inputs(66, count=5, size=(6, 5), radius=(2, 6))
+        inputs = random_inputs(66, count=5, size=(6, 5), radius=(2, 6), textures="rgba")
         flat = torch.tensor([False, True, True, True, False])
         inputs.frame[:, 1, :, 0] = 0.0
         inputs.frame[:, 2, :, 1] = 3 * inputs.frame[:, 2, :, 0]
@@ -116,10 +116,27 @@ class TestGradcheck:
             assert bool(torch.isfinite(value).all())
 
 
+class TestAdjoint:
+    @pytest.mark.parametrize("scene", SCENES, ids=str)
+    def test_it_is_the_gradient_that_autograd_finds(self, scene: ConformanceScene) -> None:
+        inputs = in_double(scene.build())
+        index = torch.arange(0, inputs.height * inputs.width, 7)  # some pixels of each row
+        points = torch.stack([index % inputs.width, index // inputs.width], dim=-1).double() + 0.5
+        grad = torch.randn(inputs.batch, 4, len(points), dtype=torch.float64)
+        leaves = [getattr(inputs, name).requires_grad_() for name in NAMES]
+        expected = torch.autograd.grad((composite_points(inputs, points) * grad).sum(), leaves, materialize_grads=True)
+        with torch.no_grad():
+            gradients = composite_points_adjoint(inputs, points, grad, texel_gradient=True)
+        for name, truth in zip(NAMES, expected, strict=True):
+            difference = (getattr(gradients, name) - truth).norm()
+            assert float(difference) <= 1e-9 * float(truth.norm()), name
+
+
 class TestTrilinear:
     def test_gradient_of_a_round_footprint_is_the_mean_of_both_sides(self) -> None:
         """lambda has a kink where both axes are alike, so that the one-sided derivatives of a stretch differ."""
-        inputs = in_double(random_inputs(70, count=1, size=(9, 9), radius=(6, 6), textures="large", filter="trilinear"))
+        inputs = in_double(random_inputs(70, count=1, size=(9, 9), radius=(3, 3), textures="alpha", filter="trilinear"))
+        torch.manual_seed(0)
         weight = torch.randn(1, 4, 9, 9, dtype=torch.float64) * ~kink_mask(inputs, margin=2e-3)[:, None]
         frame = inputs.frame.clone().requires_grad_()
 
@@ -135,8 +152,8 @@ class TestTrilinear:
                 ahead, here, behind = loss(inputs.frame + step), loss(inputs.frame), loss(inputs.frame - step)
                 mean = float(ahead - behind) / 2e-3
                 assert float(gradient[0, 0, row, column]) == pytest.approx(mean, rel=1e-3, abs=1e-3)
-                one_sided_differ += abs(float((ahead - here) - (here - behind))) / 1e-3 > 0.05
-        assert one_sided_differ >= 2
+                one_sided_differ += abs(float((ahead - here) - (here - behind))) / 1e-3 > 0.01
+        assert one_sided_differ == 4
 
     def test_a_level_in_between_is_the_mean_of_its_neighbours(self) -> None:
         inputs = in_double(random_inputs(71, count=1, size=(9, 9), radius=(6, 6), textures="large", filter="trilinear"))
@@ -158,9 +175,9 @@ def grid_sample_picture(
     textures: list[Tensor], frame: Tensor, opacity: Tensor, color: Tensor, size: tuple[int, int], mode: str
 ) -> Tensor:
     """Compose the same picture from ``grid_sample`` and a loop over sprites, back to front."""
-    height, width = size
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    image = torch.zeros(4, height, width, dtype=frame.dtype)
+    rows, columns = (torch.arange(side, dtype=frame.dtype) + 0.5 for side in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    image = torch.zeros(4, *size, dtype=frame.dtype)
     for texture, matrix, alpha, tint in zip(textures, frame, opacity, color, strict=True):
         offset = torch.stack([x - matrix[0, 2], y - matrix[1, 2]], dim=-1)
         uv = offset @ torch.linalg.inv(matrix[:, :2]).T
@@ -214,7 +231,12 @@ class TestMemory:
             seen.append(len(points) * inputs.batch * inputs.count)
             return composite_points(inputs, points)
 
+        def counting_backward(inputs: CompositeInputs, points: Tensor, grad: Tensor, **options: bool) -> Gradients:
+            seen.append(len(points) * inputs.batch * inputs.count)
+            return composite_points_adjoint(inputs, points, grad, **options)
+
         monkeypatch.setattr(reference_module, "composite_points", counting)
+        monkeypatch.setattr(reference_module, "composite_points_adjoint", counting_backward)
         inputs = random_inputs(74, count=9, size=(20, 30), batch=2)
         drawing = Reference(Reference.Settings(pairs=1000))
         image, state = drawing.forward(inputs)

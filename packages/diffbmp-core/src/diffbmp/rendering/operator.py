@@ -146,7 +146,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.set_materialize_grads(False)  # the state has no gradient, and is large
 
 
-def _backward(ctx: Any, grad_image: Tensor, _grad_state: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_image: Tensor | None, _grad_state: None) -> tuple[Tensor | None, ...]:
+    if grad_image is None:  # the image took no part in the loss
+        return (None,) * len(ctx.needs_input_grad)
     *tensors, state = ctx.saved_tensors
     texel_gradient = bool(ctx.needs_input_grad[5])
     gradients = torch.ops.diffbmp.composite_backward(*tensors, state, grad_image, *ctx.constants, texel_gradient)

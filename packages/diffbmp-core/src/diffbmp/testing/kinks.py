@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from diffbmp.rendering.reference import invert_frames, level_of_detail, mip_levels
+from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.testing.tolerances import KINK_MARGIN
 
@@ -32,7 +32,7 @@ def kink_mask(inputs: CompositeInputs, margin: float = KINK_MARGIN) -> Tensor:
     inverse, drawn = invert_frames(double.frame)
     # Bilinear: borders at the texels' centres, from half a texel outside. Nearest: borders between texels.
     shift, first = (0.5, 0.0) if inputs.filter == "nearest_texel" else (0.0, -1.0)
-    levels = [level for level, _ in mip_levels(double, inverse)]
+    levels = [level for level, _, _ in mip_levels(double, inverse)]
     index = torch.arange(inputs.height * inputs.width, device=inputs.frame.device)
     mask = torch.zeros(inputs.batch, len(index), dtype=torch.bool, device=index.device)
     step = max(1, PAIRS // max(1, inputs.batch * inputs.count))
