@@ -47,9 +47,10 @@ struct Forward {
   void draw(const Sprite& s, const View<colored, mode>& view, const TileBox& box) {
     const vfloat opacity = broadcast(s.opacity), mu = broadcast(s.mu);
     const vfloat tint[3] = {broadcast(s.tint[0]), broadcast(s.tint[1]), broadcast(s.tint[2])};
-    const TileSpans spans = tile_spans(s, box);
+    TileSpans spans;
+    tile_spans(s, view.finer, box, spans);
     for (int row = spans.first; row < spans.last; ++row) {
-      view.row(row, spans.begin[row], spans.end[row], [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
+      view.row(spans, row, [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
         const int at = row * pitch + column;
         const vfloat coverage = keep(texel.channel[3].value, mask);
         const vfloat open = load(transmittance + at);
@@ -115,12 +116,15 @@ struct Backward {
   template <bool colored, Mode mode>
   void sample(const Sprite& s, const View<colored, mode>& view, const TileBox& box, int64_t entry, Scratch& scratch,
               size_t& filled) {
-    kept.push_back({entry, filled, tile_spans(s, box)});
-    const TileSpans& spans = kept.back().spans;
+    kept.emplace_back();
+    kept.back().entry = entry;
+    kept.back().samples = filled;
+    TileSpans& spans = kept.back().spans;
+    tile_spans(s, view.finer, box, spans);
     const vfloat opacity = broadcast(s.opacity);
     float* to = scratch.samples.data() + filled;
     for (int row = spans.first; row < spans.last; ++row) {
-      view.row(row, spans.begin[row], spans.end[row], [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
+      view.row(spans, row, [&](int column, vint mask, const Texel& texel) DIFFBMP_INLINE_LAMBDA {
         const int at = row * pitch + column;
         const vfloat open = load(transmittance + at);
         const auto put = [&](vfloat value) DIFFBMP_INLINE_LAMBDA {
@@ -350,11 +354,11 @@ float fetch(const Call& call, const Plan& plan, int64_t b, int t, int64_t& pairs
   for (int64_t e = tiles.first[t]; e < tiles.first[t + 1]; ++e) {
     const Sprite& s = sprites[tiles.sprites[e]];
     with_view(call, s, box, [&](const auto& view) {
-      const TileSpans spans = tile_spans(s, box);
+      TileSpans spans;
+      tile_spans(s, view.finer, box, spans);
       for (int row = spans.first; row < spans.last; ++row) {
         pairs += std::max(0, spans.end[row] - spans.begin[row]);
-        view.row(row, spans.begin[row], spans.end[row],
-                 [&](int, vint, const Texel& texel) DIFFBMP_INLINE_LAMBDA { total += texel.channel[3].value; });
+        view.row(spans, row, [&](int, vint, const Texel& texel) DIFFBMP_INLINE_LAMBDA { total += texel.channel[3].value; });
       }
     });
   }

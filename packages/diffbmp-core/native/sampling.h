@@ -67,6 +67,54 @@ struct Fetch {
   }
 };
 
+// The columns that a sprite covers in each row of a tile, counted from the tile's corner, and the texel coordinates at
+// the first of them.
+struct TileSpans {
+  int first, last;  // rows [first, last) may be covered
+  alignas(32) int begin[tile_height], end[tile_height];
+  alignas(32) float x[tile_height], y[tile_height];
+};
+
+typedef double vdouble __attribute__((vector_size(32)));
+typedef int vint4 __attribute__((vector_size(16)));
+
+// Four rows at a time.
+inline void tile_spans(const Sprite& s, const Fetch& f, const TileBox& box, TileSpans& spans) {
+  spans.first = static_cast<int>(std::max<double>(box.top, std::ceil(s.top - 0.5))) - box.top;
+  spans.last = static_cast<int>(std::min<double>(box.bottom, std::floor(s.bottom - 0.5) + 1)) - box.top;
+  const vdouble none{};
+  const double width = box.right - box.left;
+  for (int row = spans.first & ~3; row < spans.last; row += 4) {
+    const vdouble inside = vdouble{0, 1, 2, 3} + static_cast<double>(row);
+    const vdouble at = inside + static_cast<double>(box.top);
+    vdouble low = none, high = none + (width - 1);
+    for (const Span& span : s.spans) {
+      if (span.parallel) {
+        const vdouble coordinate = span.origin + span.down * at;
+        high = (coordinate > span.least) & (coordinate < span.most) ? high : none - 1;
+        continue;
+      }
+      const vdouble shift = span.slope * at - static_cast<double>(box.left);
+      const vdouble l = span.low + shift, h = span.high + shift;
+      low = l > low ? l : low;
+      high = h < high ? h : high;
+    }
+    // Bounds are clamped before they become integers: off the canvas they may be anything.
+    low = low > width ? none + width : low;
+    high = high < -1.0 ? none - 1.0 : high;
+    // Rounding up may let a column in that lies a billionth of a pixel outside; it then samples the border's zeros.
+    const vint4 begin = __builtin_convertvector(low + (1 - 1e-9), vint4), end = __builtin_convertvector(high + 1, vint4);
+    const vdouble from = __builtin_convertvector(begin, vdouble);
+    const vdouble x = f.map.column.origin + f.map.column.across * from + f.map.column.down * inside;
+    const vdouble y = f.map.line.origin + f.map.line.across * from + f.map.line.down * inside;
+    const vfloat4 xs = __builtin_convertvector(x, vfloat4), ys = __builtin_convertvector(y, vfloat4);
+    std::memcpy(spans.begin + row, &begin, sizeof begin);
+    std::memcpy(spans.end + row, &end, sizeof end);
+    std::memcpy(spans.x + row, &xs, sizeof xs);
+    std::memcpy(spans.y + row, &ys, sizeof ys);
+  }
+}
+
 struct Position {
   vint index;       // of the top left texel, in bytes from the corner
   vint column, line;
@@ -149,10 +197,11 @@ struct View {
       for (int c = colored ? 0 : 3; c < 4; ++c) out[c].dx = out[c].dy = vfloat{};
   }
 
-  // Visit the vectors of one row: each(column from the tile's left as a vector, mask, how many pixels, column, texel).
+  // Visit the vectors of one row: each(column, mask, texel).
   template <class Each>
-  DIFFBMP_INLINE void row(int row, int begin, int end, const Each& each) const {
-    const float x = finer.x_at(begin, row), y = finer.y_at(begin, row);
+  DIFFBMP_INLINE void row(const TileSpans& spans, int row, const Each& each) const {
+    const int begin = spans.begin[row], end = spans.end[row];
+    const float x = spans.x[row], y = spans.y[row];
     float cx = 0, cy = 0;
     if (mode == Mode::trilinear) {
       cx = coarser.x_at(begin, row);
@@ -193,48 +242,6 @@ inline void with_view(const Call_& call, const Sprite& s, const TileBox& box, co
     default:
       return colored ? use(View<true, Mode::bilinear>(s, box)) : use(View<false, Mode::bilinear>(s, box));
   }
-}
-
-// The columns that a sprite covers in each row of a tile, both counted from the tile's corner.
-struct TileSpans {
-  int first, last;  // rows [first, last) may be covered
-  alignas(32) int begin[tile_height], end[tile_height];
-};
-
-typedef double vdouble __attribute__((vector_size(32)));
-typedef int vint4 __attribute__((vector_size(16)));
-
-// Four rows at a time.
-inline TileSpans tile_spans(const Sprite& s, const TileBox& box) {
-  TileSpans spans;
-  spans.first = static_cast<int>(std::max<double>(box.top, std::ceil(s.top - 0.5))) - box.top;
-  spans.last = static_cast<int>(std::min<double>(box.bottom, std::floor(s.bottom - 0.5) + 1)) - box.top;
-  const vdouble none{};
-  const double width = box.right - box.left;
-  for (int row = spans.first & ~3; row < spans.last; row += 4) {
-    const vdouble at = vdouble{0, 1, 2, 3} + static_cast<double>(row + box.top);
-    vdouble low = none, high = none + (width - 1);
-    for (const Span& span : s.spans) {
-      if (span.parallel) {
-        const vdouble coordinate = span.origin + span.down * at;
-        high = (coordinate > span.least) & (coordinate < span.most) ? high : none - 1;
-        continue;
-      }
-      const vdouble shift = span.slope * at - static_cast<double>(box.left);
-      const vdouble l = span.low + shift, h = span.high + shift;
-      low = l > low ? l : low;
-      high = h < high ? h : high;
-    }
-    // Bounds are clamped before they become integers: off the canvas they may be anything.
-    low = low > width ? none + width : low;
-    high = high < -1.0 ? none - 1.0 : high;
-    const vint4 truncated = __builtin_convertvector(low, vint4);
-    const vint4 begin = truncated - (__builtin_convertvector(__builtin_convertvector(truncated, vdouble) < low, vint4));
-    const vint4 end = __builtin_convertvector(high + 1, vint4);
-    std::memcpy(spans.begin + row, &begin, sizeof begin);
-    std::memcpy(spans.end + row, &end, sizeof end);
-  }
-  return spans;
 }
 
 }  // namespace

@@ -69,12 +69,18 @@ DIFFBMP_INLINE float largest(vfloat value) {
   return result;
 }
 
-// Numbers of a vector, one at a time, by way of memory: that is cheaper than taking lanes out of a register.
+// Numbers of a vector, one at a time. Taken out two by two: as fast as by way of memory, and no load waits for a store.
 struct Lanes {
-  alignas(32) unsigned at[lanes];
+  unsigned at[lanes];
   DIFFBMP_INLINE explicit Lanes(vint value) {
-    std::memcpy(at, &value, sizeof at);
-    __asm__ volatile("" : : "r"(at) : "memory");
+    typedef unsigned long long vlong __attribute__((vector_size(4 * DIFFBMP_LANES)));
+    vlong pairs;
+    std::memcpy(&pairs, &value, sizeof pairs);
+    for (int k = 0; k < lanes; k += 2) {
+      const unsigned long long pair = pairs[k / 2];
+      at[k] = static_cast<unsigned>(pair);
+      at[k + 1] = static_cast<unsigned>(pair >> 32);
+    }
   }
 };
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffbmp import Atlas, DiffbmpError, Texture, composite
 from torch import Tensor
+
+from diffbmp import Atlas, DiffbmpError, Texture, composite
 
 
 def level_of(atlas: Atlas, texture: int, level: int) -> Tensor:
@@ -72,25 +73,25 @@ class TestMipChain:
         atlas = Atlas.from_pixels([torch.full(size, 0.75)])
         count = int(atlas.table[0, 1])
         for level in range(count):
-            torch.testing.assert_close(
-                level_of(atlas, 0, level)[:, 1:-1, 1:-1], torch.tensor(0.75).expand(1, *level_of(atlas, 0, level)[0, 1:-1, 1:-1].shape)
-            )
+            inner = level_of(atlas, 0, level)[:, 1:-1, 1:-1]
+            torch.testing.assert_close(inner, torch.full_like(inner, 0.75))
         assert level_of(atlas, 0, count - 1).shape == (1, 3, 3)
 
-    @pytest.mark.parametrize("size", [(16, 16), (15, 17), (7, 30)])
+    @pytest.mark.parametrize("size", [(16, 16), (15, 17), (7, 30), (1, 13)])
     def test_coverage_is_kept(self, size: tuple[int, int]) -> None:
+        """Down to the last texel, so that a picture has the same tone at every scale."""
         picture = disc(*size)
         atlas = Atlas.from_pixels([picture])
-        for level in range(int(atlas.table[0, 1]) - 2):
+        for level in range(int(atlas.table[0, 1])):
             mean = float(level_of(atlas, 0, level)[:, 1:-1, 1:-1].mean())
-            assert mean == pytest.approx(float(picture.mean()), rel=0.1)
+            assert mean == pytest.approx(float(picture.mean()), rel=1e-6)
 
     def test_a_level_lies_where_its_base_does(self) -> None:
         """A ramp is the same ramp in every level: nothing shifts by half a texel."""
         ramp = ((torch.arange(32) + 0.5) / 32).expand(32, 32)
         atlas = Atlas.from_pixels([ramp])
         level = level_of(atlas, 0, 2)[0, 1:-1, 1:-1]
-        torch.testing.assert_close(level[:, 1:-1], ((torch.arange(8) + 0.5) / 8).expand(8, 8)[:, 1:-1])
+        torch.testing.assert_close(level, ((torch.arange(8) + 0.5) / 8).expand(8, 8))
 
     def test_transparent_colour_does_not_bleed(self) -> None:
         pixels = torch.zeros(4, 8, 8)
@@ -162,13 +163,14 @@ class TestGradients:
     @pytest.mark.parametrize("channels", [1, 4])
     def test_pixels_are_learnable(self, blur: float, channels: int) -> None:
         """The gradient reaches the pixels through premultiplication, blur, mip chain and renderer."""
-        pixels = (0.1 + 0.8 * torch.rand(channels, 7, 6, dtype=torch.float64)).requires_grad_()
-        frame = torch.tensor([[2.1, 0.3, 4.1], [-0.4, 2.6, 3.8]])
+        pixels = (0.1 + 0.8 * torch.rand(channels, 5, 4, dtype=torch.float64)).requires_grad_()
+        frame = torch.tensor([[1.6, 0.3, 3.1], [-0.4, 1.8, 2.8]])
 
         def picture(pixels: Tensor) -> Tensor:
-            return draw(Atlas([Texture("learned", pixels)], blur=blur), frame, (8, 8), color_blend=0.7, filter="trilinear")
+            atlas = Atlas([Texture("learned", pixels)], blur=blur)
+            return draw(atlas, frame, (6, 6), color_blend=0.7, filter="trilinear")
 
-        assert torch.autograd.gradcheck(picture, (pixels,))
+        assert torch.autograd.gradcheck(picture, (pixels,), fast_mode=channels == 4)
 
     def test_a_texture_learns_a_picture(self) -> None:
         target = disc(8, 8).float()

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from diffbmp import CompositeInputs, Gradients
 from diffbmp.rendering.reference import Reference
 from diffbmp.testing import SCENES, kink_mask, level_margin, random_inputs

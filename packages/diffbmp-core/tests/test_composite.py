@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from diffbmp import Atlas, DiffbmpError, composite, over_background
 from diffbmp.testing import TEXTURE_SETS, random_atlas, random_inputs
-from torch import Tensor
 
 
 def arguments(count: int = 5, size: tuple[int, int] = (8, 9), seed: int = 0) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import diffbmp
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import diffbmp
 from diffbmp import CompositeInputs, DiffbmpError, composite, over_background
 from diffbmp.rendering.selection import registry, resolve_renderer
 from diffbmp.testing import TEXTURE_SETS, random_atlas, random_inputs
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 SIZE = (9, 11)
 
@@ -83,7 +84,9 @@ class TestCompile:
             )
             return over_background(image, torch.ones(3, 1, 1)).square().mean()
 
-        leaves = [v[0].clone().requires_grad_() for v in (inputs.frame, inputs.opacity, inputs.color, inputs.color_blend)]
+        leaves = [
+            v[0].clone().requires_grad_() for v in (inputs.frame, inputs.opacity, inputs.color, inputs.color_blend)
+        ]
         expected = loss(*leaves)
         compiled = torch.compile(loss, fullgraph=True, backend=backend)(*leaves)
         torch.testing.assert_close(compiled, expected)
@@ -109,7 +112,9 @@ class TestAutograd:
         tensors, constants = operands(inputs, grad=False)
         weight = torch.randn(*SIZE, 4, 2).permute(3, 2, 0, 1)
         straight = [value.clone().requires_grad_(value.is_floating_point()) for value in tensors[:6]]
-        strided = [v.movedim(0, -1).contiguous().movedim(-1, 0) for v in tensors[:5]] + [tensors[5].repeat_interleave(2)[::2]]
+        strided = [v.movedim(0, -1).contiguous().movedim(-1, 0) for v in tensors[:5]] + [
+            tensors[5].repeat_interleave(2)[::2]
+        ]
         strided = [value.detach().requires_grad_(value.is_floating_point()) for value in strided]
         images = [torch.ops.diffbmp.composite(*leaves, *tensors[6:], *constants)[0] for leaves in (straight, strided)]
         assert torch.equal(*images)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-import diffbmp.rendering.reference as reference_module
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
+
+import diffbmp.rendering.reference as reference_module
 from diffbmp import Atlas, CompositeInputs, Gradients, composite, over_background
 from diffbmp.rendering.reference import Reference, composite_points, composite_points_adjoint
 from diffbmp.rendering.renderer import BLENDS, FILTERS
 from diffbmp.testing import SCENES, ConformanceScene, kink_mask, random_inputs
 from diffbmp.testing.kinks import in_double
-from torch import Tensor
-from torch.nn import functional
 
 NAMES = ("frame", "opacity", "color", "color_blend", "texels")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from diffbmp import Atlas, DiffbmpError, Scene, Stamps, composite
 from torch import Tensor
 from torch.nn import functional
+
+from diffbmp import Atlas, DiffbmpError, Scene, Stamps, composite
 
 
 def stamps(count: int = 6, extent: float = 24.0) -> Stamps:
@@ -83,6 +84,7 @@ class TestScale:
         assert scene().render(scale=scale).shape == (4, *expected)
         assert scene(background=torch.rand(3, 20, 24)).render(scale=scale).shape == (3, *expected)
 
+    @torch.no_grad()
     @pytest.mark.parametrize("scale", [2, 4])
     def test_it_is_sharp_and_not_the_picture_enlarged(self, scale: int) -> None:
         """More pixels show more of the texture; averaged, they are the smaller picture again."""
@@ -95,7 +97,7 @@ class TestScale:
 
         assert sharpness(large) > 1.3 * sharpness(enlarged)
         reduced = functional.avg_pool2d(large[None], scale)[0]
-        assert float((reduced - small).abs().mean()) < 0.03
+        assert float((reduced - small).abs().mean()) < 0.05
 
     def test_it_is_the_scene_of_larger_stamps(self) -> None:
         drawn = scene()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffbmp import Atlas, DiffbmpError, Sprites, Stamps
 from torch import Tensor
+
+from diffbmp import Atlas, DiffbmpError, Sprites, Stamps
 
 
 @pytest.fixture
@@ -74,7 +75,9 @@ class TestFrame:
         stamps = Stamps(**values(5)).double()
 
         def outputs(*parameters: Tensor) -> tuple[Tensor, ...]:
-            names = dict(zip(("position", "scale", "rotation", "opacity_logit", "color_logit"), parameters, strict=True))
+            names = dict(
+                zip(("position", "scale", "rotation", "opacity_logit", "color_logit"), parameters, strict=True)
+            )
             sprites = torch.func.functional_call(stamps, names, (atlas.to(dtype=torch.float64),))
             return sprites.frame, sprites.opacity, sprites.color
 

@@ -6,16 +6,27 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 __all__ = ["gaussian_blur", "halve"]
 
 
 def halve(image: Tensor) -> Tensor:
-    """Return ``(C, h, w)`` at half the size, rounded up, filtered with a triangle over the same area."""
+    """Return ``(C, h, w)`` at half the size, rounded up: each new texel is the mean of the area that it covers.
+
+    At odd sizes a texel counts for the part of it that is covered, so that the mean of the whole, and with it the
+    tone of a picture, is the same at every size.
+    """
     height, width = image.shape[-2:]
-    size = ((height + 1) // 2, (width + 1) // 2)
-    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    return _area_matrix(height, image) @ image @ _area_matrix(width, image).T
+
+
+def _area_matrix(length: int, like: Tensor) -> Tensor:
+    """Return ``(ceil(length / 2), length)``: how much of each new texel each old one covers."""
+    count = (length + 1) // 2
+    start = torch.arange(count, dtype=torch.float64)[:, None] * (length / count)
+    texel = torch.arange(length, dtype=torch.float64)
+    overlap = (start + length / count).minimum(texel + 1) - start.maximum(texel)
+    return (overlap.clamp(min=0) * (count / length)).to(like)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:

@@ -1,21 +1,51 @@
-"""Measuring a renderer on a scene: forward and backward apart, and the memory that they take."""
+"""Measuring renderers on a scene: forward and backward apart, all in turns, beside the loop that only fetches."""
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
+from diffbmp.bench.memory import Memory, measure_memory
+from diffbmp.bench.passes import PEER, device_of, left_out, passes_of
 from diffbmp.bench.scenes import BenchScene, count_pairs
-from diffbmp.fitting.report import peak_memory
-from diffbmp.rendering.renderer import CompositeInputs
-from diffbmp.rendering.selection import resolve_renderer
+from diffbmp.rendering.cpu import Cpu
 
-__all__ = ["Measurement", "measure", "measure_memory", "median_seconds"]
+__all__ = ["Call", "Measurement", "SceneResult", "Timing", "alternate", "measure_scene"]
+
+Key = TypeVar("Key")
+
+FEWEST = 3
+"""Rounds of a call that does not use up the time in fewer."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call.
+
+    Attributes:
+        median: the middle of all repetitions.
+        least: the quickest of them.
+        runs: how many there were.
+    """
+
+    median: float
+    least: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something to be timed, on a number of threads; ``device`` is waited for."""
+
+    function: Callable[[], object]
+    threads: int
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -23,98 +53,124 @@ class Measurement:
     """What one renderer took for one scene.
 
     Attributes:
-        renderer: name of the renderer.
-        scene: name of the scene.
-        threads: threads it was given.
-        pairs: sprite-pixel pairs of the scene.
-        forward: median seconds of one forward pass.
-        backward: median seconds of one backward pass, texel gradients not asked for.
-        memory: bytes that the process grew by during one forward and backward pass, or None where not measured.
+        renderer: name of the renderer, or of a peer.
+        threads: threads that it was given.
+        device: where it drew.
+        forward: one forward pass.
+        backward: one backward pass, without texel gradients.
+        memory: what one forward and backward pass needs, or None where not measured.
     """
 
     renderer: str
-    scene: str
     threads: int
+    device: str
+    forward: Timing
+    backward: Timing
+    memory: Memory | None
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """All renderers on one scene.
+
+    Attributes:
+        scene: the scene.
+        pairs: its sprite-pixel pairs.
+        floor: the loop that only fetches the texels of the same pairs, on one thread; None without core's extension.
+        measurements: one for each renderer and number of threads.
+        left_out: why a renderer was not measured, by its name.
+    """
+
+    scene: BenchScene
     pairs: int
-    forward: float
-    backward: float
-    memory: int | None
-
-    @property
-    def nanoseconds_per_pair(self) -> tuple[float, float]:
-        """Wall time a pair, forward and backward."""
-        return 1e9 * self.forward / self.pairs, 1e9 * self.backward / self.pairs
-
-    @property
-    def pairs_per_second_per_thread(self) -> float:
-        """Pairs drawn forward and backward, a second and thread."""
-        return self.pairs / (self.forward + self.backward) / self.threads
+    floor: Timing | None
+    measurements: list[Measurement]
+    left_out: dict[str, str]
 
 
-def median_seconds(call: Callable[[], object], *, seconds: float, device: torch.device) -> float:
-    """Call for about ``seconds``, at least three times after one to warm up; return the median of one call."""
+def measure_scene(
+    scene: BenchScene, renderers: Sequence[str], *, threads: Sequence[int], seconds: float, memory: bool
+) -> SceneResult:
+    """Measure renderers on a scene.
 
-    def timed() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    Args:
+        scene: what is drawn.
+        renderers: names of renderers that can draw here, and ``PEER``.
+        threads: numbers of threads, each measured; a renderer on an accelerator is measured once.
+        seconds: time for all repetitions together, about; a call that needs longer than its share is still made
+            three times, or once where that alone uses up ``seconds``.
+        memory: whether the memory is measured, each renderer in a process of its own.
+    """
+    inputs = scene.inputs()
+    calls: dict[tuple[str, int, str], Call] = {}
+    devices: dict[str, torch.device] = {}
+    omitted: dict[str, str] = {}
+    floor = ("", 1, "floor")
+    if Cpu.unavailable(torch.device("cpu")) is None:
+        calls[floor] = Call(lambda: Cpu().fetch(inputs), 1, torch.device("cpu"))
+    pairs = count_pairs(inputs)
+    for renderer in renderers:
+        reason = left_out(scene, renderer, pairs)
+        if reason is not None:
+            omitted[renderer] = reason
+            continue
+        device = devices[renderer] = torch.device("cpu") if renderer == PEER else device_of(renderer)
+        for count in threads if device.type == "cpu" else threads[:1]:
+            passes = passes_of(scene, renderer, device)
+            calls[renderer, count, "forward"] = Call(passes.forward, count, device)
+            calls[renderer, count, "backward"] = Call(passes.backward, count, device)
+    timings = alternate(calls, seconds=seconds)
+    del calls
+    measurements = [
+        Measurement(name, count, str(devices[name]), timing, timings[name, count, "backward"], None)
+        for (name, count, kind), timing in timings.items()
+        if kind == "forward"
+    ]
+    if memory:
+        grown = {name: measure_memory(scene, name, str(where), max(threads)) for name, where in devices.items()}
+        measurements = [replace(measurement, memory=grown[measurement.renderer]) for measurement in measurements]
+    return SceneResult(scene, pairs, timings.get(floor), measurements, omitted)
+
+
+def alternate(calls: Mapping[Key, Call], *, seconds: float) -> dict[Key, Timing]:
+    """Time calls in turns, A B C A B C ..., so that whatever else the machine does slows all of them alike.
+
+    Each is repeated until it has used its share of ``seconds`` and at least three times, or until it alone has
+    used ``seconds``. The first time of each warms up; it counts only where there is no other.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    waiting = list(calls)
+    while waiting:
+        for key in waiting:
+            times[key].append(_timed(calls[key]))
+        waiting = [key for key in waiting if not _enough(times[key], seconds, len(calls))]
+    return {
+        key: Timing(statistics.median(taken[1:] or taken), min(taken[1:] or taken), len(taken[1:] or taken))
+        for key, taken in times.items()
+    }
+
+
+def _enough(times: list[float], seconds: float, calls: int) -> bool:
+    used = sum(times)
+    return used >= seconds or (len(times) > FEWEST and used >= seconds / calls)
+
+
+def _timed(call: Call) -> float:
+    with _threads(call.threads):
+        if call.device.type == "cuda":
+            torch.cuda.synchronize(call.device)
         started = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        call.function()
+        if call.device.type == "cuda":
+            torch.cuda.synchronize(call.device)
         return time.perf_counter() - started
 
-    timed()
-    times = [timed() for _ in range(3)]
-    while sum(times) < seconds:
-        times.append(timed())
-    return statistics.median(times)
 
-
-def measure(
-    scene: BenchScene, renderer: str, *, device: str = "cpu", seconds: float = 1.0, memory: bool = True
-) -> Measurement:
-    """Measure ``renderer`` on ``scene`` for about ``seconds`` each way."""
-    inputs = scene.inputs(device=device)
-    forward, backward = _passes(inputs, renderer)
-    where = torch.device(device)
-    return Measurement(
-        renderer=renderer,
-        scene=scene.name,
-        threads=torch.get_num_threads(),
-        pairs=count_pairs(inputs),
-        forward=median_seconds(forward, seconds=seconds, device=where),
-        backward=median_seconds(backward, seconds=seconds, device=where),
-        memory=measure_memory(scene, renderer, device) if memory else None,
-    )
-
-
-def measure_memory(scene: BenchScene, renderer: str, device: str) -> int:
-    """Return the bytes that one forward and backward pass adds to a fresh process's peak (on CUDA, the card's)."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory, (scene, renderer, device, torch.get_num_threads()))
-
-
-def _memory(scene: BenchScene, renderer: str, device: str, threads: int) -> int:
-    torch.set_num_threads(threads)
-    inputs = scene.inputs(device=device)
-    forward, backward = _passes(inputs, renderer)
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        backward()
-        return torch.cuda.max_memory_allocated(device) - before
-    before = peak_memory()
-    forward()
-    backward()
-    return peak_memory() - before
-
-
-def _passes(inputs: CompositeInputs, name: str) -> tuple[Callable[[], object], Callable[[], object]]:
-    renderer = resolve_renderer(name)
-    image, state = renderer.forward(inputs)
-    grad_image = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
-
-    def backward() -> object:
-        return renderer.backward(inputs, state, grad_image, texel_gradient=False)
-
-    return lambda: renderer.forward(inputs), backward
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from diffbmp.cli.bench import bench_command
 from diffbmp.cli.doctor import doctor_command
 from diffbmp.cli.export import export_command, render_command
 from diffbmp.cli.fit import fit_command
@@ -41,6 +42,7 @@ def build_app() -> typer.Typer:
     app.command("export")(export_command)
     app.command("plugins")(plugins_command)
     app.command("doctor")(doctor_command)
+    app.command("bench")(bench_command)
     for entry in registry().entries("commands"):
         app.add_typer(entry.cls.app, name=entry.name, help=entry.cls.summary())
     return app

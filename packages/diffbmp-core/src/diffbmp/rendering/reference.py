@@ -139,10 +139,10 @@ def product_after(clear: Tensor) -> Tensor:
 
 def _seen_behind(clear: Tensor, contribution: Tensor) -> Tensor:
     """Return what all sprites behind each one add up to, seen without it and those in front; all ``(B, N, P)``."""
-    behind = [torch.zeros_like(contribution[:, 0])]
-    for index in range(contribution.shape[1] - 1):
-        behind.append(contribution[:, index] + clear[:, index] * behind[-1])
-    return torch.stack(behind, dim=1)
+    behind = torch.zeros_like(contribution)
+    for index in range(1, contribution.shape[1]):
+        behind[:, index] = contribution[:, index - 1] + clear[:, index - 1] * behind[:, index - 1]
+    return behind
 
 
 class Reference(Renderer):
@@ -171,7 +171,7 @@ class Reference(Renderer):
     def backward(
         self,
         inputs: CompositeInputs,
-        state: Tensor,  # noqa: ARG002 - nothing is saved; each run is evaluated again
+        state: Tensor,
         grad_image: Tensor,
         *,
         texel_gradient: bool,

@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
 from diffbmp.rendering.renderer import CompositeInputs
+from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
 from diffbmp.testing.tolerances import KINK_MARGIN
 
 __all__ = ["kink_mask", "level_margin"]

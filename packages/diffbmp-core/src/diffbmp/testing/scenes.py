@@ -49,6 +49,7 @@ def random_inputs(
     radius: tuple[float, float] = (3.0, 14.0),
     stretch: float = 1.0,
     shear: float = 0.0,
+    aspect: bool = False,
     margin: float = 0.0,
     opacity: tuple[float, float] = (0.05, 0.95),
     color_blend: float | None = None,
@@ -68,6 +69,7 @@ def random_inputs(
         radius: range of half-extents in pixels, drawn evenly over the logarithm.
         stretch: largest ratio of a sprite's two axes.
         shear: largest shear, over the half-extent.
+        aspect: whether sprites have the proportions of their textures, as stamps have; else they are square.
         margin: how far outside the canvas centres may lie, over its sides.
         opacity: range of opacities.
         color_blend: mu of all sprites, or None for a random one each.
@@ -105,6 +107,8 @@ def random_inputs(
         blend=blend,
         filter=filter,
     )
+    if aspect:
+        inputs.frame[..., :2] *= atlas.aspect[inputs.texture][..., None, :]
     while count and bool((close := level_margin(inputs) < LEVEL_MARGIN).any()):
         grown = torch.where(close[..., None, None], inputs.frame[..., :2] * 1.01, inputs.frame[..., :2])
         inputs = dataclasses.replace(inputs, frame=torch.cat([grown, inputs.frame[..., 2:]], dim=-1))
@@ -162,7 +166,7 @@ def _scenes() -> list[ConformanceScene]:
     ]
     return [
         *general,
-        scene("unstretched-trilinear", 20, filter="trilinear"),
+        scene("round-trilinear", 20, filter="trilinear", textures="large", radius=(1.2, 20), aspect=True),
         scene("one-texture", 21, textures="alpha"),
         scene("rgba", 22, textures="rgba"),
         scene("color-blend-0", 23, textures="rgba", color_blend=0.0),

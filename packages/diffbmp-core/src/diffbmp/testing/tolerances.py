@@ -13,7 +13,7 @@ TOTAL_GRADIENT = 1e-4
 SPRITE_GRADIENT = 1e-3
 """Norm of the difference of one sprite's gradient over the norm of that sprite's gradient; see the next."""
 
-SPRITE_GRADIENT_FLOOR = 1e-4
+SPRITE_GRADIENT_FLOOR = 3e-4
 """What is allowed beside it, over the root mean square of the sprites' norms: a sprite that is nearly hidden, or
 whose pixels cancel, has a gradient smaller than the rounding of what it is the sum of."""
 
