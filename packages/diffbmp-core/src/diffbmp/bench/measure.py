@@ -96,7 +96,8 @@ def measure_scene(
     Args:
         scene: what is drawn.
         renderers: names of renderers that can draw here, and ``PEER``.
-        threads: numbers of threads, each measured; a renderer on an accelerator is measured once.
+        threads: numbers of threads, each measured; a renderer on an accelerator, and
+            ``reference``, which is slow, is measured once, with the first of them.
         seconds: time for all repetitions together, about; a call that needs longer than its share is still made
             three times, or once where that alone uses up ``seconds``.
         memory: whether the memory is measured, each renderer in a process of its own.
@@ -115,7 +116,7 @@ def measure_scene(
             omitted[renderer] = reason
             continue
         device = devices[renderer] = torch.device("cpu") if renderer == PEER else device_of(renderer)
-        for count in threads if device.type == "cpu" else threads[:1]:
+        for count in threads[:1] if renderer == "reference" or device.type != "cpu" else threads:
             passes = passes_of(scene, renderer, device)
             calls[renderer, count, "forward"] = Call(passes.forward, count, device)
             calls[renderer, count, "backward"] = Call(passes.backward, count, device)

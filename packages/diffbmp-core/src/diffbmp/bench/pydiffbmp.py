@@ -28,10 +28,10 @@ from diffbmp.rendering.renderer import CompositeInputs
 
 __all__ = ["PeerRenderer", "peer_available", "peer_version"]
 
-UNUSED = frozenset(
-    "cairosvg cv2 fontTools imageio lpips matplotlib moviepy pandas piq pkg_resources psd_tools pylrc pynvml pyvista "
-    "pywt requests scipy scour skimage sklearn svgpathtools svgwrite torchvision tqdm transformers open_clip".split()
-)
+UNUSED = frozenset({
+    "cairosvg", "cv2", "matplotlib", "pkg_resources", "psd_tools", "pynvml", "scour", "svgpathtools", "svgwrite",
+    "torchvision", "tqdm",
+})  # fmt: skip
 """What ``pydiffbmp`` imports and the renderer does not call: may be missing."""
 
 

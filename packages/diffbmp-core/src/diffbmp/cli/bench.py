@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 
@@ -128,7 +127,7 @@ def bench_report(
         measured.append(measure_scene(scene, names, threads=counts, seconds=seconds, memory=memory))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["diffbmp", *sys.argv[1:]]),
         "diffbmp": __version__,
         "versions": {
             "python": machine["system"]["python"],

@@ -51,7 +51,9 @@ def fit_command(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            "--loss", metavar="NAME=WEIGHT", help="A loss and its weight; may be given several times. [dim]\\[default: mse=1][/]"
+            "--loss",
+            metavar="NAME=WEIGHT",
+            help="A loss and its weight; may be given several times. [dim]\\[default: mse=1][/]",
         ),
     ] = None,
     refine: Annotated[list[str] | None, _option("refine", "--refine", metavar="NAME")] = None,

@@ -1,0 +1,165 @@
+"""The native CPU renderer, beyond what the conformance suite asks of every renderer."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import diffbmp
+from diffbmp.bench.scenes import BenchScene, count_pairs
+from diffbmp.plugins.registry import registry
+from diffbmp.rendering import cpu
+from diffbmp.rendering.cpu import Cpu
+from diffbmp.rendering.renderer import CompositeInputs
+from diffbmp.testing import RendererConformance
+
+WIDTHS = [] if isinstance(cpu._native, str) else list(cpu._native.kernels())
+
+SMALL = BenchScene(300, 200, "mixed", textures=5)
+
+
+def test_the_extension_is_built() -> None:
+    assert Cpu.unavailable(torch.device("cpu")) is None
+    assert "baseline" in WIDTHS
+
+
+class TestBaseline(RendererConformance):
+    """The instructions that every machine has; ``test_conformance`` runs the widest that this one has."""
+
+    renderer = "cpu"
+    settings = {"simd": "baseline"}  # noqa: RUF012 - the suite reads it as a constant
+
+
+class TestDispatch:
+    def test_widths_agree(self) -> None:
+        inputs = SMALL.inputs()
+        images = [Cpu(Cpu.Settings(simd=name)).forward(inputs)[0] for name in WIDTHS]
+        for image in images[1:]:
+            torch.testing.assert_close(image, images[0], rtol=0, atol=2e-6)
+
+    def test_the_widest_is_the_default(self) -> None:
+        inputs = SMALL.inputs()
+        widest = Cpu(Cpu.Settings(simd=WIDTHS[0])).forward(inputs)[0]
+        assert torch.equal(Cpu().forward(inputs)[0], widest)
+
+    def test_a_width_of_another_machine_is_one_sentence(self) -> None:
+        absent = "avx2"
+        if absent in WIDTHS:
+            pytest.skip("this machine has every width")
+        with pytest.raises(diffbmp.DiffbmpError, match=absent):
+            Cpu(Cpu.Settings(simd=absent)).forward(SMALL.inputs())
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        ("name", "index", "value"),
+        [
+            ("levels", (0, 0), 10**9),  # offset outside the texels
+            ("levels", (0, 0), -1),
+            ("levels", (0, 1), 0),  # no width
+            ("levels", (0, 1), 10**6),
+            ("textures", (0, 0), 10**6),
+            ("textures", (0, 1), 0),
+            ("textures", (0, 2), 3),  # neither alpha-only nor RGBA
+            ("texture", (0, 0), 99),
+            ("texture", (0, 0), -1),
+        ],
+    )
+    def test_tables_that_do_not_fit_are_refused(self, name: str, index: tuple[int, int], value: int) -> None:
+        inputs = SMALL.inputs()
+        table = getattr(inputs, name).clone()
+        table[index] = value
+        with pytest.raises(diffbmp.DiffbmpError, match="Renderer 'cpu'"):
+            Cpu().forward(dataclasses.replace(inputs, **{name: table}))
+
+    @pytest.mark.parametrize("size", [1e-6, 1e-3, 1e6, 1e18, 3e38])
+    def test_any_finite_frame_is_drawn_without_harm(self, size: float) -> None:
+        inputs = SMALL.inputs()
+        frame = (inputs.frame * (size / 64)).clamp(-3e38, 3e38)
+        changed = dataclasses.replace(inputs, frame=frame)
+        image, state = Cpu().forward(changed)
+        gradients = Cpu().backward(changed, state, torch.ones_like(image), texel_gradient=True)
+        assert bool(torch.isfinite(image).all())
+        assert bool(torch.isfinite(gradients.opacity).all())
+
+    def test_no_sprites(self) -> None:
+        inputs = BenchScene(1, 40, "small").inputs()
+        names = ("frame", "opacity", "color", "color_blend", "texture")
+        none = dataclasses.replace(inputs, **{name: getattr(inputs, name)[:, :0] for name in names})
+        image, state = Cpu().forward(none)
+        assert not image.any()
+        assert Cpu().backward(none, state, image, texel_gradient=False).frame.shape == (1, 0, 2, 3)
+
+
+class TestEarlyStop:
+    def test_hidden_sprites_get_no_gradient_and_change_nothing(self) -> None:
+        inputs = covered(BenchScene(60, 64, "mixed").inputs(), layers=40)
+        image, state = Cpu().forward(inputs)
+        gradients = Cpu().backward(inputs, state, torch.ones_like(image), texel_gradient=False)
+        assert not gradients.opacity[0, :60].any()
+        moved = dataclasses.replace(inputs, color=torch.cat([1 - inputs.color[:, :60], inputs.color[:, 60:]], dim=1))
+        assert torch.equal(Cpu().forward(moved)[0], image)
+
+
+def covered(inputs: CompositeInputs, layers: int) -> CompositeInputs:
+    """Put opaque sprites that fill the canvas in front of everything."""
+    side = inputs.width
+    front = torch.tensor([[[2.0 * side, 0, side / 2], [0, 2.0 * side, side / 2]]]).expand(1, layers, 2, 3)
+    return dataclasses.replace(
+        inputs,
+        frame=torch.cat([inputs.frame, front], dim=1),
+        opacity=torch.cat([inputs.opacity, torch.full((1, layers), 0.9)], dim=1),
+        color=torch.cat([inputs.color, torch.full((1, layers, 3), 0.5)], dim=1),
+        color_blend=torch.cat([inputs.color_blend, torch.zeros(1, layers)], dim=1),
+        texture=torch.cat([inputs.texture, torch.zeros(1, layers, dtype=torch.int64)], dim=1),
+    )
+
+
+class TestFetch:
+    def test_counts_the_pairs(self) -> None:
+        inputs = SMALL.inputs()
+        # The kernels' support is half a texel wider all round than the parallelogram that count_pairs counts.
+        assert count_pairs(inputs) <= Cpu().fetch(inputs) <= 1.1 * count_pairs(inputs)
+
+
+class TestHeaders:
+    def source(self, tmp_path: Path) -> Path:
+        headers = sorted((Path(diffbmp.get_include()) / "diffbmp").glob("*.h"))
+        assert [h.name for h in headers] == ["blend.h", "frame.h", "qualifiers.h", "sample.h"]
+        path = tmp_path / "use.cpp"
+        path.write_text(
+            "".join(f'#include "diffbmp/{header.name}"\n' for header in headers) + "float use(const float* f) {\n"
+            "  const auto inverse = diffbmp::invert(f);\n"
+            "  const auto map = diffbmp::texel_map(inverse, 8.0, 8.0);\n"
+            "  const auto s = diffbmp::bilinear(f[0], f[1], f[2], f[3], f[4], f[5]);\n"
+            "  return diffbmp::Over::next_behind(s.value, s.dx, s.dy) + float(map.column.origin);\n"
+            "}\n"
+        )
+        return path
+
+    @pytest.mark.parametrize("compiler", ["g++", "clang++"])
+    def test_need_no_standard_library(self, compiler: str, tmp_path: Path) -> None:
+        if shutil.which(compiler) is None:
+            pytest.skip(f"no {compiler} here")
+        flags = [
+            "-std=c++17",
+            "-ffreestanding",
+            "-nostdinc",
+            "-nostdinc++",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fsyntax-only",
+        ]
+        command = [compiler, *flags, "-I", diffbmp.get_include(), str(self.source(tmp_path))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+def test_registered_through_the_hook() -> None:
+    assert registry().get("renderers", "cpu") is Cpu
