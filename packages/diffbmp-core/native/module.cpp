@@ -202,7 +202,8 @@ NB_MODULE(_native, m) {
       "backward",
       [](DIFFBMP_INPUTS, Array<float, 4> grad_image, Output<float, 4> grad_frame, Output<float, 2> grad_opacity,
          Output<float, 3> grad_color, Output<float, 2> grad_color_blend, Output<float, 1> grad_texels) {
-        const Call call = DIFFBMP_CALL;
+        Call call = DIFFBMP_CALL;
+        call.whole = grad_texels.shape(0) != 0;
         const Kernels& kernels = choose(simd);
         const Outputs out{grad_frame.data(), grad_opacity.data(), grad_color.data(), grad_color_blend.data(),
                           grad_texels.shape(0) ? grad_texels.data() : nullptr};
@@ -212,7 +213,8 @@ NB_MODULE(_native, m) {
           backward_canvas(call, plan, kernels, b, grad_image.data() + 4 * call.height * call.width * b, out);
       });
   m.def("fetch", [](DIFFBMP_INPUTS) {
-    const Call call = DIFFBMP_CALL;
+    Call call = DIFFBMP_CALL;
+    call.whole = true;  // the floor is under every pair, whether it shows or not
     const Kernels& kernels = choose(simd);
     const nb::gil_scoped_release release;
     const Plan plan = make_plan(call);

@@ -26,6 +26,22 @@ Span make_span(const Affine& map, double least, double most) {
   return span;
 }
 
+// Take the ends of what is not zero in one line, the border with it, into the level's content.
+void note_content(Level& level, const float* line, int number) {
+  const int texels = level.width + 2, channels = level.channels;
+  const auto shows = [&](int texel) {
+    for (int c = 0; c < channels; ++c)
+      if (line[texel * channels + c] != 0) return true;
+    return false;
+  };
+  int first = 0, last = texels - 1;
+  while (first < texels && !shows(first)) ++first;
+  if (first == texels) return;
+  while (!shows(last)) --last;
+  level.content.add(first - 1, number);
+  level.content.add(last - 1, number);
+}
+
 // Lay a level out for fetching; see Level.
 void pack(const Call& call, Level& level) {
   const int columns = level.width + 4, lines = level.height + 4;
@@ -37,6 +53,7 @@ void pack(const Call& call, Level& level) {
   for (int line = 0; line < lines; ++line) {
     float* to = level.texels.get() + static_cast<int64_t>(line) * level.stride + width;
     const bool here = line >= 1 && line <= level.height + 2;
+    if (here) note_content(level, from + (line - 1) * inner * level.channels, line - 2);
     if (level.channels == 4) {
       if (here) std::copy_n(from + (line - 1) * inner * 4, inner * 4, to);
       continue;
@@ -54,7 +71,7 @@ Sprite make_sprite(const Call& call, int64_t k, std::vector<Level>& levels, std:
   Sprite s{};
   s.inverse = invert(call.frame + 6 * k);
   s.opacity = call.opacity[k];
-  s.drawn = s.inverse.drawn && s.opacity != 0.0f;
+  s.drawn = s.inverse.drawn;
   if (!s.inverse.drawn) return s;
   const int64_t texture = call.texture[k];
   const int64_t first = call.textures[3 * texture], count = call.textures[3 * texture + 1];
@@ -95,6 +112,7 @@ Sprite make_sprite(const Call& call, int64_t k, std::vector<Level>& levels, std:
   }
   s.spans[0] = make_span(s.map.column, -margin_x, width - 1 + margin_x);
   s.spans[1] = make_span(s.map.line, -margin_y, height - 1 + margin_y);
+  s.span_count = 2;
   // Half the height of the bounding box, the support being that much larger than [-1, 1].
   const float* f = call.frame + 6 * k;
   const double grow_u = (width - 1 + 2 * margin_x) / width, grow_v = (height - 1 + 2 * margin_y) / height;
@@ -102,6 +120,30 @@ Sprite make_sprite(const Call& call, int64_t k, std::vector<Level>& levels, std:
   s.top = f[5] - reach;
   s.bottom = f[5] + reach;
   return s;
+}
+
+// Narrow a sprite to the content of its level. A sample shows something only within one texel of a texel that does, in
+// column and in line, and so within two in their sum and difference.
+void narrow(const Call& call, Sprite& s) {
+  if (call.whole || !s.drawn || s.coarser) return;
+  const Content& content = s.level->content;
+  const TexelMap& m = s.map;
+  const Affine directions[4] = {
+      m.column,
+      m.line,
+      {m.column.origin + m.line.origin, m.column.across + m.line.across, m.column.down + m.line.down},
+      {m.column.origin - m.line.origin, m.column.across - m.line.across, m.column.down - m.line.down}};
+  for (int k = 0; k < 4; ++k) {
+    const double margin = k < 2 ? 1 : 2;
+    double least = content.least[k] - margin, most = content.most[k] + margin;
+    if (k < 2) {
+      least = std::max(least, s.spans[k].least);
+      most = std::min(most, s.spans[k].most);
+    }
+    s.spans[k] = make_span(directions[k], least, most);
+  }
+  s.span_count = 4;
+  s.drawn = content.least[0] <= content.most[0];
 }
 
 // Call visit(tile) for every tile that the sprite touches (and, at corners, a few that it just misses).
@@ -117,7 +159,8 @@ void visit_tiles(const Call& call, const Tiles& tiles, const Sprite& s, const Vi
     // The bounds of a row are straight lines in the row, so over a band they are extreme in its first or last row.
     const double first = std::max(top, band * tile_height), last = std::min(bottom, (band + 1) * tile_height - 1);
     double low = 0, high = width - 1;
-    for (const Span& span : s.spans) {
+    for (int k = 0; k < s.span_count; ++k) {
+      const Span& span = s.spans[k];
       if (span.parallel) continue;
       low = std::max(low, span.low + std::min(span.slope * first, span.slope * last));
       high = std::min(high, span.high + std::max(span.slope * first, span.slope * last));
@@ -197,6 +240,9 @@ Plan make_plan(const Call& call) {
   parallel(call.level_count, call.threads, [&](int64_t l) {
     for (const auto& marks : used)
       if (marks[l]) return pack(call, plan.levels[l]);
+  });
+  parallel(blocks, call.threads, [&](int64_t b) {
+    for (int64_t k = b * block; k < std::min(total, (b + 1) * block); ++k) narrow(call, plan.sprites[k]);
   });
   plan.tiles.resize(call.batch);
   for (int64_t b = 0; b < call.batch; ++b)

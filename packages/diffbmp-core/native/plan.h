@@ -26,6 +26,21 @@ struct Call {
   Blend blend;
   Filter filter;
   int threads;
+  bool whole;  // visit pairs that show nothing too: their texels have a gradient all the same
+};
+
+// An octagon around the texels of a level that are not zero: bounds of column, line, column + line, column - line.
+struct Content {
+  int least[4] = {1, 1, 1, 1}, most[4] = {0, 0, 0, 0};  // least > most: nothing there
+
+  void add(int column, int line) {
+    const int values[4] = {column, line, column + line, column - line};
+    const bool first = least[0] > most[0];
+    for (int k = 0; k < 4; ++k) {
+      if (first || values[k] < least[k]) least[k] = values[k];
+      if (first || values[k] > most[k]) most[k] = values[k];
+    }
+  }
 };
 
 // A mip level laid out for fetching, with two texels of border: the caller's own and a ring of zeros, so that a
@@ -37,6 +52,7 @@ struct Level {
   int stride = 0;        // floats from one line to the next
   int channels = 0;
   int64_t offset = 0;    // of the level in the caller's texels
+  Content content;
 };
 
 // Where a sprite crosses a row: columns between two pairs of lines, each bound affine in the row.
@@ -50,7 +66,8 @@ struct Span {
 struct Sprite {
   Inverse inverse;
   TexelMap map;  // of `level`
-  Span spans[2];
+  Span spans[4];               // between the texture's edges, and between the slanted sides of its content
+  int span_count;
   double top, bottom;          // canvas y that the sprite lies between
   const Level* level;
   const Level* coarser;        // trilinear only, else null

@@ -88,7 +88,8 @@ inline void tile_spans(const Sprite& s, const Fetch& f, const TileBox& box, Tile
     const vdouble inside = vdouble{0, 1, 2, 3} + static_cast<double>(row);
     const vdouble at = inside + static_cast<double>(box.top);
     vdouble low = none, high = none + (width - 1);
-    for (const Span& span : s.spans) {
+    for (int k = 0; k < s.span_count; ++k) {
+      const Span& span = s.spans[k];
       if (span.parallel) {
         const vdouble coordinate = span.origin + span.down * at;
         high = (coordinate > span.least) & (coordinate < span.most) ? high : none - 1;

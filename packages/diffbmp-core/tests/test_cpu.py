@@ -15,6 +15,7 @@ from diffbmp.bench.scenes import BenchScene, count_pairs
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering import cpu
 from diffbmp.rendering.cpu import Cpu
+from diffbmp.rendering.reference import Reference
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.testing import RendererConformance
 
@@ -94,6 +95,47 @@ class TestInputs:
         image, state = Cpu().forward(none)
         assert not image.any()
         assert Cpu().backward(none, state, image, texel_gradient=False).frame.shape == (1, 0, 2, 3)
+
+
+def test_an_invisible_sprite_still_has_a_gradient() -> None:
+    inputs = BenchScene(20, 48, "small").inputs()
+    clear = dataclasses.replace(inputs, opacity=torch.zeros_like(inputs.opacity))
+    image, state = Cpu().forward(clear)
+    assert not image.any()
+    grad_image = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    gradients = Cpu().backward(clear, state, grad_image, texel_gradient=False)
+    expected = Reference().backward(clear, state, grad_image, texel_gradient=False)
+    assert expected.opacity.abs().max() > 1
+    torch.testing.assert_close(gradients.opacity, expected.opacity, rtol=1e-4, atol=1e-4)
+
+
+class TestContent:
+    """Pairs where the texture shows nothing are left out; nobody may be able to tell."""
+
+    @pytest.mark.parametrize("blend", ["over", "add"])
+    def test_sparse_textures_are_drawn_whole(self, blend: str) -> None:
+        random = torch.Generator().manual_seed(3)
+        spots = (torch.rand(2, 40, 30, generator=random) > 0.995).float()
+        spots[1] = 0
+        atlas = diffbmp.Atlas.from_pixels([spots[0], spots[1], torch.eye(25), torch.eye(25).flip(0)])
+        inputs = BenchScene(60, 64, "mixed").inputs()
+        inputs = dataclasses.replace(
+            inputs,
+            texels=atlas.texels,
+            levels=atlas.levels,
+            textures=atlas.table,
+            texture=torch.arange(60)[None] % 4,
+            blend=blend,
+        )
+        image, state = Cpu().forward(inputs)
+        torch.testing.assert_close(image, Reference().forward(inputs)[0], rtol=0, atol=1e-5)
+        grad_image = torch.ones_like(image)
+        narrow = Cpu().backward(inputs, state, grad_image, texel_gradient=False)
+        whole = Cpu().backward(inputs, state, grad_image, texel_gradient=True)
+        for name in ("frame", "opacity", "color"):
+            torch.testing.assert_close(getattr(narrow, name), getattr(whole, name), rtol=1e-4, atol=1e-4)
+        truth = Reference().backward(inputs, state, grad_image, texel_gradient=True)
+        torch.testing.assert_close(whole.texels, truth.texels, rtol=1e-3, atol=1e-3)
 
 
 class TestEarlyStop:
