@@ -155,7 +155,7 @@ class TestResume:
 
 
 class TestWrongInput:
-    """DESIGN, section 6: one sentence that says what is wrong and what to do, exit code 2, no traceback."""
+    """One sentence that says what is wrong and what to do, exit code 2, no traceback."""
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),

@@ -116,8 +116,8 @@ def measure_scene(
             omitted[renderer] = reason
             continue
         device = devices[renderer] = torch.device("cpu") if renderer == PEER else device_of(renderer)
+        passes = passes_of(scene, renderer, device)
         for count in threads[:1] if renderer == "reference" or device.type != "cpu" else threads:
-            passes = passes_of(scene, renderer, device)
             calls[renderer, count, "forward"] = Call(passes.forward, count, device)
             calls[renderer, count, "backward"] = Call(passes.backward, count, device)
     timings = alternate(calls, seconds=seconds)

@@ -22,7 +22,7 @@ __all__ = ["fit_report", "peak_memory", "write_report"]
 
 @torch.no_grad()
 def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
-    """Return the report of a fit (DESIGN, section 5); JSON values only.
+    """Return the report of a fit; JSON values only.
 
     ``psnr`` (dB) and ``ssim`` compare the sharp picture with the target, both over the scene's background, or
     over white where that is transparent; None without a target. ``seconds`` is the time of the steps taken in

@@ -37,7 +37,7 @@ class FitResult:
 
     Attributes:
         scene: the composition.
-        report: what ``report.json`` holds (DESIGN, section 5).
+        report: what ``report.json`` holds.
     """
 
     scene: Scene

@@ -29,7 +29,7 @@ def composite(
     filter: str = "mipmap",
     renderer: str = "auto",
 ) -> Tensor:
-    """Composite textured sprites onto a transparent canvas, differentiably (DESIGN, section 3; paper, Eqs. 1 to 6).
+    """Composite textured sprites onto a transparent canvas, differentiably (docs/rendering.md; paper, Eqs. 1 to 6).
 
     Leading dimensions ``...`` are a batch of canvases and broadcast against each other. Sprite 0 is painted
     first (the back), sprite N-1 last (the front).

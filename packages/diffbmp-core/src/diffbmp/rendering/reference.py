@@ -20,7 +20,7 @@ __all__ = ["Reference", "composite_points", "composite_points_adjoint"]
 
 
 def composite_points(inputs: CompositeInputs, points: Tensor) -> Tensor:
-    """Evaluate the rendering equation (DESIGN, section 3) at some points of the canvas; differentiable by autograd.
+    """Evaluate the rendering equation (docs/rendering.md) at some points of the canvas; differentiable by autograd.
 
     Args:
         inputs: B canvases of N sprites.

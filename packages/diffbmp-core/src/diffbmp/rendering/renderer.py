@@ -22,7 +22,7 @@ FILTERS: tuple[str, ...] = get_args(Filter)
 class CompositeInputs:
     """One call of the operator: B canvases, N sprites each, T textures with R mip levels in all.
 
-    The arithmetic is DESIGN, section 3; ``reference.py`` is its readable form.
+    The arithmetic is in docs/rendering.md; ``reference.py`` is its readable form.
 
     Attributes:
         frame: ``(B, N, 2, 3)``, maps sprite coordinates (u, v, 1) to canvas pixels.

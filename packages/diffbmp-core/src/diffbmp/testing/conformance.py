@@ -68,9 +68,8 @@ class RendererConformance:
     frames without area; ``diffbmp.testing.tolerances`` has every number. Gradients are not compared at the pixels
     that ``kink_mask`` finds. The same inputs must give the same bits, for any number of threads.
 
-    A renderer may stop drawing a pixel once its transmittance T is small, in value and gradient alike. DESIGN allows
-    that below 1e-4, but what is left out changes a pixel by up to T, so that only a threshold of about 5e-6 or less
-    passes here.
+    A renderer may stop drawing a pixel once its transmittance T is small, in value and gradient alike. What is left
+    out changes a pixel by up to T, so that only a threshold of about 5e-6 or less passes here.
 
     The suite skips where the renderer says that it cannot run on ``device``.
     """

@@ -20,7 +20,7 @@
 
 namespace diffbmp {
 
-// Drawing ends where less than this of the view is open. DESIGN allows 1e-4; this keeps values within 1e-5 of
+// Drawing ends where less than this of the view is open; it keeps values within 1e-5 of
 // `reference`, which never stops. The backward walk visits exactly the pairs that the forward walk did.
 constexpr float least_transmittance = 4e-6f;
 

@@ -1,4 +1,4 @@
-// From a sprite's frame to texture coordinates, and the gradient back again (DESIGN, section 3).
+// From a sprite's frame to texture coordinates, and the gradient back again (docs/rendering.md).
 //
 // A frame F = [A | t] maps sprite coordinates to canvas pixels. Texture coordinates of level l, in texels, with 0 at
 // the centre of the first texel, are affine in the pixel (column j, row i):
