@@ -1,6 +1,7 @@
-// The kernels, as each build for a vector width offers them.
+// The kernels as the driver knows them: one table of functions for each instruction set they were compiled for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -8,36 +9,90 @@
 
 namespace diffbmp {
 
-// Sums over the pixels of one sprite in one tile; summed up over its tiles in tile order, whatever thread made them.
-struct Partial {
-  float x, x_across, x_down;  // dL/dx of the texel column, times column and row counted from the tile's corner
-  float y, y_across, y_down;
-  float detail, opacity, tint[3], texture_color;
+// Memory of one thread, in blocks that are allocated when they are first asked for and kept from tile to tile.
+class Scratch {
+ public:
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch();
+  // Block number `index`, of at least `bytes`, aligned to a cache line. Growing a block loses what it held.
+  void* block(size_t index, size_t bytes);
+
+ private:
+  struct Block {
+    void* at;
+    size_t bytes;
+  };
+  std::vector<Block> blocks_;
 };
 
-// Memory that one thread reuses from tile to tile.
-struct Scratch {
-  std::vector<float> samples;   // pass one's samples, for pass two
-  std::vector<float> snapshots; // transmittance before each segment
+// A sprite's share of the gradient from one tile: sums over pixels, still to be multiplied by constants of the sprite.
+enum Share {
+  kShareOpacity,
+  kShareRed,  // of (1 - mu) color, to be multiplied by opacity (1 - mu)
+  kShareGreen,
+  kShareBlue,
+  kShareBlend,
+  kShareX,  // along x and y of the texture, to be multiplied by opacity; in texels of the level that was read
+  kShareY,
+  kShareXColumn,  // the same times the pixel's column (minus origin_x) and row
+  kShareXRow,
+  kShareYColumn,
+  kShareYRow,
+  kShareLambda,
+  kShares
 };
 
+template <class Real>
+struct Backward {
+  const Plan<Real>* plan;
+  const Real* grad_image;  // (batch, 4, height, width)
+  Real* shares;            // (slots, kShares)
+  int64_t* texels;         // fixed-point gradient of the texels, or null
+  double texel_scale;      // fixed-point units per unit of gradient
+  bool alone;              // whether no other thread adds to `texels`
+};
+
+template <class Real>
+struct KernelTable {
+  // Draws a tile into image (batch, 4, height, width).
+  void (*forward)(const Plan<Real>& plan, int64_t tile, Scratch& scratch, Real* image);
+  // Fills the shares of the tile's entries.
+  void (*backward)(const Backward<Real>& job, int64_t tile, Scratch& scratch);
+};
+
+// A row of pixels of one sprite whose span is known: what the floor of the benchmark walks over.
+struct FetchRow {
+  const float* texels;  // texel (0, 0)
+  int64_t stride;
+  float x, y, step_x, step_y;  // texel position of the first pixel, and its step
+  int32_t count;
+};
+
+template <class Real>
 struct Kernels {
-  const char* name;
-  int lanes;
-  // Draw tile t of canvas b into image (4, H, W).
-  void (*forward)(const Call&, const Plan&, int64_t b, int t, float* image);
-  // Collect the partial gradients of tile t; grad_image is (4, H, W), partials those of the tile's entries, and
-  // texels (null where not wanted) takes the gradient of the caller's texels.
-  void (*backward)(const Call&, const Plan&, int64_t b, int t, const float* grad_image, Partial* partials, float* texels,
-                   Scratch&);
-  // Only fetch the texels of the tile's pairs and interpolate them: the floor under any renderer. Returns their sum
-  // (so that no compiler leaves them out) and adds the number of pairs.
-  float (*fetch)(const Call&, const Plan&, int64_t b, int t, int64_t& pairs);
+  KernelTable<Real> table[4][2];  // by Filter and Blend
+  const KernelTable<Real>& at(Filter filter, Blend blend) const { return table[int(filter)][int(blend)]; }
 };
 
-extern const Kernels baseline_kernels;
-#ifdef DIFFBMP_HAVE_AVX2
-extern const Kernels avx2_kernels;
-#endif
+// One instruction set: its name, whether this machine has it, and its kernels.
+struct Target {
+  const char* name;
+  const Kernels<float>* single;
+  const Kernels<double>* twice;
+  // Reads an alpha texture bilinearly for every pixel of the rows and returns the sum: `plain` as anyone would write
+  // it, for the compiler to make the best of; `tuned` with the kernels' own vector code.
+  double (*fetch_plain)(const FetchRow* rows, int64_t count);
+  double (*fetch_tuned)(const FetchRow* rows, int64_t count);
+};
+
+constexpr int kMostTargets = 4;
+
+// The targets that this machine has, the best first; returns how many.
+int available_targets(const Target** targets);
+
+// The target of that name where this machine has it, the best where the name is empty, otherwise null.
+const Target* find_target(const char* name);
 
 }  // namespace diffbmp

@@ -1,227 +1,159 @@
-// The extension module `diffbmp._native`: arrays in, arrays out, no Python and no lock in between.
+// What Python sees of the renderer: functions on contiguous CPU arrays, passed by DLPack. They write into arrays that
+// Python allocated, so that the extension needs nothing of PyTorch, and release the interpreter lock while they work.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <stdexcept>
-#include <string>
-#include <tuple>
+#include <limits>
 
-#include "kernels.h"
+#include "composite.h"
 
 namespace nb = nanobind;
-using namespace diffbmp;
+using namespace nb::literals;
 
 namespace {
 
-template <class T, size_t dims>
-using Array = nb::ndarray<const T, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
-template <class T, size_t dims>
-using Output = nb::ndarray<T, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
+using namespace diffbmp;
 
-std::vector<const Kernels*> available() {
-  std::vector<const Kernels*> found;
-#ifdef DIFFBMP_HAVE_AVX2
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2_kernels);
-#endif
-  found.push_back(&baseline_kernels);
-  return found;
-}
+template <class T, int kDims>
+using Array = nb::ndarray<T, nb::ndim<kDims>, nb::c_contig, nb::device::cpu>;
 
-const Kernels& choose(const std::string& name) {
-  const auto found = available();
-  if (name == "auto") return *found.front();
-  for (const Kernels* kernels : found)
-    if (name == kernels->name) return *kernels;
-  throw std::invalid_argument("this machine or build has no '" + name + "' kernels");
-}
-
-Call make_call(const Array<float, 4>& frame, const Array<float, 2>& opacity, const Array<float, 3>& color,
-               const Array<float, 2>& color_blend, const Array<int64_t, 2>& texture, const Array<float, 1>& texels,
-               const Array<int64_t, 2>& levels, const Array<int64_t, 2>& textures, int64_t height, int64_t width,
-               const std::string& blend, const std::string& filter, int threads) {
-  Call call{};
-  call.batch = static_cast<int64_t>(frame.shape(0));
-  call.count = static_cast<int64_t>(frame.shape(1));
-  const auto fits = [&](const auto& a) {
-    return static_cast<int64_t>(a.shape(0)) == call.batch && static_cast<int64_t>(a.shape(1)) == call.count;
-  };
-  if (!fits(opacity) || !fits(color) || !fits(color_blend) || !fits(texture) || frame.shape(2) != 2 ||
-      frame.shape(3) != 3 || color.shape(2) != 3 || levels.shape(1) != 3 || textures.shape(1) != 3)
-    throw std::invalid_argument("the shapes of the inputs do not fit together");
-  if (height < 1 || width < 1 || height > (1 << 24) || width > (1 << 24) || call.count >= (int64_t{1} << 31))
-    throw std::invalid_argument("the canvas or the number of sprites is too large");
-  call.height = height;
-  call.width = width;
-  call.frame = frame.data();
-  call.opacity = opacity.data();
-  call.color = color.data();
-  call.color_blend = color_blend.data();
-  call.texture = texture.data();
-  call.texels = texels.data();
-  call.levels = levels.data();
-  call.textures = textures.data();
-  call.texel_count = static_cast<int64_t>(texels.shape(0));
-  call.level_count = static_cast<int64_t>(levels.shape(0));
-  call.texture_count = static_cast<int64_t>(textures.shape(0));
-  if (blend == "over")
-    call.blend = Blend::over;
-  else if (blend == "add")
-    call.blend = Blend::add;
-  else
-    throw std::invalid_argument("unknown blend '" + blend + "'");
-  if (filter == "mipmap")
-    call.filter = Filter::mipmap;
-  else if (filter == "trilinear")
-    call.filter = Filter::trilinear;
-  else if (filter == "bilinear")
-    call.filter = Filter::bilinear;
-  else if (filter == "nearest_texel")
-    call.filter = Filter::nearest_texel;
-  else
-    throw std::invalid_argument("unknown filter '" + filter + "'");
-  call.threads = std::max(1, threads);
-  return call;
-}
-
-void forward(const Call& call, const Kernels& kernels, float* image) {
-  const Plan plan = make_plan(call);
-  const int64_t size = call.height * call.width;
-  for (int64_t b = 0; b < call.batch; ++b) {
-    const Tiles& tiles = plan.tiles[b];
-    parallel(static_cast<int64_t>(tiles.order.size()), call.threads,
-             [&](int64_t k) { kernels.forward(call, plan, b, tiles.order[k], image + 4 * size * b); });
-  }
-}
-
-// The tiles whose texel gradients are added up in one buffer: as many groups for one thread as for many, so that sums
-// are formed in one order.
-constexpr int64_t texel_groups = 8;
-
-struct Outputs {
-  float *frame, *opacity, *color, *color_blend, *texels;
+// The arrays that every call takes.
+template <class Real>
+struct Tensors {
+  Array<const Real, 4> frame;
+  Array<const Real, 2> opacity;
+  Array<const Real, 3> color;
+  Array<const Real, 2> color_blend;
+  Array<const int64_t, 2> texture;
+  Array<const Real, 1> texels;
+  Array<const int64_t, 2> levels, textures;
 };
 
-void backward_canvas(const Call& call, const Plan& plan, const Kernels& kernels, int64_t b, const float* grad_image,
-                     const Outputs& out) {
-  const Tiles& tiles = plan.tiles[b];
-  std::vector<Partial> partials(tiles.sprites.size());
-  const auto run = [&](int64_t t, float* texels, Scratch& scratch) {
-    kernels.backward(call, plan, b, static_cast<int>(t), grad_image, partials.data() + tiles.first[t], texels, scratch);
-  };
-  const int64_t count = static_cast<int64_t>(tiles.order.size());
-  if (!out.texels) {
-    parallel(count, call.threads, [&](int64_t k) {
-      thread_local Scratch scratch;
-      run(tiles.order[k], nullptr, scratch);
-    });
-  } else {
-    std::vector<std::vector<float>> sums(std::min(texel_groups, count));
-    const int64_t groups = static_cast<int64_t>(sums.size());
-    parallel(groups, call.threads, [&](int64_t g) {
-      Scratch scratch;
-      sums[g].assign(call.texel_count, 0.0f);
-      for (int64_t t = g; t < count; t += groups) run(t, sums[g].data(), scratch);
-    });
-    for (const auto& part : sums)
-      for (int64_t k = 0; k < call.texel_count; ++k) out.texels[k] += part[k];
-  }
+void require(bool condition, const char* message) {
+  if (!condition) throw nb::value_error(message);
+}
 
-  // Add up each sprite's partial sums in tile order, and take them back to the operator's inputs.
-  struct Total {
-    TexelSums texel;
-    double opacity, tint[3], texture_color;
-  };
-  std::vector<Total> totals(call.count, Total{});
-  for (int64_t t = 0; t < count; ++t) {
-    const double left = static_cast<double>(t % tiles.across) * tile_width;
-    const double top = static_cast<double>(t / tiles.across) * tile_height;
-    for (int64_t e = tiles.first[t]; e < tiles.first[t + 1]; ++e) {
-      const Partial& p = partials[e];
-      Total& total = totals[tiles.sprites[e]];
-      total.texel.x += p.x;
-      total.texel.x_across += p.x_across + left * p.x;
-      total.texel.x_down += p.x_down + top * p.x;
-      total.texel.y += p.y;
-      total.texel.y_across += p.y_across + left * p.y;
-      total.texel.y_down += p.y_down + top * p.y;
-      total.texel.detail += p.detail;
-      total.opacity += p.opacity;
-      for (int c = 0; c < 3; ++c) total.tint[c] += p.tint[c];
-      total.texture_color += p.texture_color;
+template <class Real>
+Inputs<Real> checked(const Tensors<Real>& t, int64_t height, int64_t width, int blend, int filter) {
+  const size_t batch = t.frame.shape(0), count = t.frame.shape(1);
+  require(t.frame.shape(2) == 2 && t.frame.shape(3) == 3, "frame must be (batch, count, 2, 3)");
+  require(t.opacity.shape(0) == batch && t.opacity.shape(1) == count, "opacity does not match frame");
+  require(t.color.shape(0) == batch && t.color.shape(1) == count && t.color.shape(2) == 3, "color does not match frame");
+  require(t.color_blend.shape(0) == batch && t.color_blend.shape(1) == count, "color_blend does not match frame");
+  require(t.texture.shape(0) == batch && t.texture.shape(1) == count, "texture does not match frame");
+  require(t.levels.shape(1) == 3 && t.textures.shape(1) == 3, "levels and textures must have three columns");
+  require(blend >= 0 && blend < 2 && filter >= 0 && filter < 4, "no such blend or filter");
+  // Places of pixels and of texels within a level are 32-bit in the kernels; whole images and atlases are not.
+  require(height > 0 && width > 0 && height <= (1 << 24) && width <= (1 << 24), "canvas sides must be 1 to 2^24");
+  require(count < (size_t(1) << 32), "a canvas has at most 2^32 sprites");
+
+  const int64_t total = int64_t(t.texels.shape(0)), rows = int64_t(t.levels.shape(0));
+  const int64_t* texture = t.textures.data();
+  for (size_t n = 0; n < t.textures.shape(0); ++n, texture += 3) {
+    const int64_t first = texture[0], levels = texture[1], channels = texture[2];
+    require(channels == 1 || channels == 4, "a texture has 1 or 4 channels");
+    require(first >= 0 && levels >= 1 && levels <= rows && first <= rows - levels, "a texture names levels beyond the table");
+    for (int64_t l = first; l < first + levels; ++l) {
+      const int64_t* level = t.levels.data() + 3 * l;
+      constexpr int64_t kSide = int64_t(1) << 28, kMost = std::numeric_limits<int32_t>::max();
+      require(level[1] >= 1 && level[2] >= 1 && level[1] <= kSide && level[2] <= kSide, "a level has sides of 1 to 2^28");
+      const int64_t stride = (level[1] + 2) * channels;
+      require(stride <= kMost / (level[2] + 2), "a level has more than 2^31 values");
+      require(level[0] >= 0 && level[0] <= total - stride * (level[2] + 2), "a level lies beyond the texels");
     }
   }
-  for (int64_t k = 0; k < call.count; ++k) {
-    const int64_t at = b * call.count + k;
-    const Sprite& s = plan.sprites[at];
-    if (!s.inverse.drawn) continue;
-    Total total = totals[k];
-    const Level& base = plan.levels[call.textures[3 * call.texture[at]]];
-    const Footprint whole = footprint(s.inverse, base.width, base.height, [](double v) { return std::sqrt(v); });
-    if (!s.detail_varies) total.texel.detail = 0;
-    frame_gradient(s.inverse, total.texel, s.level->width, s.level->height, whole, base.width, base.height,
-                   out.frame + 6 * at);
-    out.opacity[at] = static_cast<float>(total.opacity);
-    double by_blend = total.texture_color;
-    for (int c = 0; c < 3; ++c) {
-      out.color[3 * at + c] = static_cast<float>((1 - s.mu) * total.tint[c]);
-      by_blend -= call.color[3 * at + c] * total.tint[c];
-    }
-    out.color_blend[at] = s.level->channels == 4 ? static_cast<float>(by_blend) : 0.0f;
-  }
+  const int64_t* index = t.texture.data();
+  for (size_t k = 0; k < batch * count; ++k)
+    require(index[k] >= 0 && size_t(index[k]) < t.textures.shape(0), "a texture index is out of range");
+  return {t.frame.data(),   t.opacity.data(), t.color.data(),   t.color_blend.data(), t.texels.data(),
+          t.texture.data(), t.levels.data(),  t.textures.data(), int64_t(batch),      int64_t(count),
+          rows,             int(height),      int(width),       Blend(blend),      Filter(filter)};
+}
+
+const Target& named(const std::string& name) {
+  const Target* target = find_target(name.c_str());
+  require(target != nullptr, "this machine has no such instruction set");
+  return *target;
+}
+
+template <class Real>
+void bind(nb::module_& m) {
+  m.def(
+      "forward",
+      [](Array<const Real, 4> frame, Array<const Real, 2> opacity, Array<const Real, 3> color,
+         Array<const Real, 2> color_blend, Array<const int64_t, 2> texture, Array<const Real, 1> texels,
+         Array<const int64_t, 2> levels, Array<const int64_t, 2> textures, int64_t height, int64_t width, int blend,
+         int filter, int threads, const std::string& target, Array<Real, 4> image) {
+        const Inputs<Real> inputs = checked<Real>(
+            {frame, opacity, color, color_blend, texture, texels, levels, textures}, height, width, blend, filter);
+        require(image.shape(0) == frame.shape(0) && image.shape(1) == 4 && image.shape(2) == size_t(height) &&
+                    image.shape(3) == size_t(width),
+                "image must be (batch, 4, height, width)");
+        const Target& chosen = named(target);
+        nb::gil_scoped_release release;
+        composite_forward(inputs, chosen, std::max(threads, 1), image.data());
+      });
+  m.def(
+      "backward",
+      [](Array<const Real, 4> frame, Array<const Real, 2> opacity, Array<const Real, 3> color,
+         Array<const Real, 2> color_blend, Array<const int64_t, 2> texture, Array<const Real, 1> texels,
+         Array<const int64_t, 2> levels, Array<const int64_t, 2> textures, int64_t height, int64_t width, int blend,
+         int filter, int threads, const std::string& target, Array<const Real, 4> grad_image,
+         Array<Real, 4> grad_frame, Array<Real, 2> grad_opacity, Array<Real, 3> grad_color,
+         Array<Real, 2> grad_color_blend, Array<Real, 1> grad_texels) {
+        const Inputs<Real> inputs = checked<Real>(
+            {frame, opacity, color, color_blend, texture, texels, levels, textures}, height, width, blend, filter);
+        require(grad_image.shape(0) == frame.shape(0) && grad_image.shape(1) == 4 &&
+                    grad_image.shape(2) == size_t(height) && grad_image.shape(3) == size_t(width),
+                "grad_image must be (batch, 4, height, width)");
+        require(grad_frame.size() == frame.size() && grad_opacity.size() == opacity.size() &&
+                    grad_color.size() == color.size() && grad_color_blend.size() == color_blend.size(),
+                "a gradient does not match its input");
+        require(grad_texels.size() == 0 || grad_texels.size() == texels.size(), "grad_texels does not match texels");
+        const GradientArrays<Real> gradients{grad_frame.data(),
+                                             grad_opacity.data(),
+                                             grad_color.data(),
+                                             grad_color_blend.data(),
+                                             grad_texels.size() ? grad_texels.data() : nullptr,
+                                             int64_t(texels.size())};
+        const Target& chosen = named(target);
+        nb::gil_scoped_release release;
+        composite_backward(inputs, chosen, std::max(threads, 1), grad_image.data(), gradients);
+      });
 }
 
 }  // namespace
 
-#define DIFFBMP_INPUTS                                                                                             \
-  Array<float, 4> frame, Array<float, 2> opacity, Array<float, 3> color, Array<float, 2> color_blend,              \
-      Array<int64_t, 2> texture, Array<float, 1> texels, Array<int64_t, 2> levels, Array<int64_t, 2> textures,     \
-      int64_t height, int64_t width, const std::string &blend, const std::string &filter, int threads,             \
-      const std::string &simd
-#define DIFFBMP_CALL                                                                                               \
-  make_call(frame, opacity, color, color_blend, texture, texels, levels, textures, height, width, blend, filter,   \
-            threads)
-
 NB_MODULE(_native, m) {
-  m.doc() = "The CPU renderer's kernels; use them through diffbmp.rendering.cpu.";
-  m.def("kernels", [] {
+  bind<float>(m);
+  bind<double>(m);
+  m.def("targets", [] {
+    const Target* targets[kMostTargets];
     std::vector<std::string> names;
-    for (const Kernels* kernels : available()) names.emplace_back(kernels->name);
+    const int count = available_targets(targets);
+    for (int n = 0; n < count; ++n) names.emplace_back(targets[n]->name);
     return names;
   });
-  m.def("forward", [](DIFFBMP_INPUTS, Output<float, 4> image) {
-    const Call call = DIFFBMP_CALL;
-    const Kernels& kernels = choose(simd);
-    const nb::gil_scoped_release release;
-    forward(call, kernels, image.data());
-  });
-  m.def(
-      "backward",
-      [](DIFFBMP_INPUTS, Array<float, 4> grad_image, Output<float, 4> grad_frame, Output<float, 2> grad_opacity,
-         Output<float, 3> grad_color, Output<float, 2> grad_color_blend, Output<float, 1> grad_texels) {
-        Call call = DIFFBMP_CALL;
-        call.whole = grad_texels.shape(0) != 0;
-        const Kernels& kernels = choose(simd);
-        const Outputs out{grad_frame.data(), grad_opacity.data(), grad_color.data(), grad_color_blend.data(),
-                          grad_texels.shape(0) ? grad_texels.data() : nullptr};
-        const nb::gil_scoped_release release;
-        const Plan plan = make_plan(call);
-        for (int64_t b = 0; b < call.batch; ++b)
-          backward_canvas(call, plan, kernels, b, grad_image.data() + 4 * call.height * call.width * b, out);
-      });
-  m.def("fetch", [](DIFFBMP_INPUTS) {
-    Call call = DIFFBMP_CALL;
-    call.whole = true;  // the floor is under every pair, whether it shows or not
-    const Kernels& kernels = choose(simd);
-    const nb::gil_scoped_release release;
-    const Plan plan = make_plan(call);
-    int64_t pairs = 0;
-    float total = 0;
-    for (int64_t b = 0; b < call.batch; ++b)
-      for (const int32_t t : plan.tiles[b].order) total += kernels.fetch(call, plan, b, t, pairs);
-    return std::tuple<int64_t, float>(pairs, total);
-  });
+  m.def("time_fetches",
+        [](Array<const float, 4> frame, Array<const float, 2> opacity, Array<const float, 3> color,
+           Array<const float, 2> color_blend, Array<const int64_t, 2> texture, Array<const float, 1> texels,
+           Array<const int64_t, 2> levels, Array<const int64_t, 2> textures, int64_t height, int64_t width, int blend,
+           int filter, int, const std::string& target, int repeats) {
+          const Inputs<float> inputs = checked<float>(
+              {frame, opacity, color, color_blend, texture, texels, levels, textures}, height, width, blend, filter);
+          const Target& chosen = named(target);
+          FetchTimes times;
+          {
+            nb::gil_scoped_release release;
+            times = time_fetches(inputs, chosen, std::max(repeats, 1));
+          }
+          nb::dict result;
+          result["pairs"] = times.pairs;
+          result["plain"] = times.plain;
+          result["tuned"] = times.tuned;
+          return result;
+        });
 }

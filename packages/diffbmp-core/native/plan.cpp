@@ -1,253 +1,265 @@
-// Making sprites ready, packing textures, and listing which sprites touch which tile.
 #include "plan.h"
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
+#include <numeric>
+
+#include "diffbmp/level.h"
+#include "diffbmp/texture.h"
+#include "pool.h"
 
 namespace diffbmp {
 namespace {
 
-constexpr double edge_on = 1e-9;  // texels a pixel below which an edge counts as running along the row
+template <class Real>
+LevelPlan<Real> level_plan(const Inputs<Real>& in, int64_t level, int channels) {
+  const int64_t* row = in.levels + 3 * level;
+  const int64_t stride = (row[1] + 2) * channels;
+  return {in.texels + row[0] + stride + channels, int(row[1]), int(row[2]), stride};
+}
 
-Span make_span(const Affine& map, double least, double most) {
-  Span span{};
-  span.origin = map.origin;
-  span.down = map.down;
-  span.least = least;
-  span.most = most;
-  span.parallel = std::abs(map.across) < edge_on;
-  if (!span.parallel) {
-    const double first = (least - map.origin) / map.across, second = (most - map.origin) / map.across;
-    span.low = std::min(first, second);
-    span.high = std::max(first, second);
-    span.slope = -map.down / map.across;
+// What a pixel of the canvas sees beyond the finer level's support: the wider of both levels', in the finer's texels.
+void widen(Support<double>& fine, int coarse_size, double scale) {
+  fine.low = std::min(fine.low, -0.5 / scale - 0.5);
+  fine.high = std::max(fine.high, (coarse_size + 0.5) / scale - 0.5);
+}
+
+// Cut [low, high) to [0, limit) before it becomes an integer; a pixel of slack for rounding.
+void pixel_range(double low, double high, int limit, int& begin, int& end) {
+  begin = int(std::clamp(std::floor(low) - 1.0, 0.0, double(limit)));
+  end = int(std::clamp(std::ceil(high) + 1.0, double(begin), double(limit)));
+}
+
+// The most bits of fraction with which no row of a tile, and no vector that begins in it, leaves 31 bits.
+FixedSteps fixed_steps(const TexelMap<double>& map, Support<double> sx, Support<double> sy) {
+  FixedSteps steps{};
+  const double far_x = std::min(std::abs(map.xj) * (kTileWidth + kMostLanes), sx.high - sx.low);
+  const double far_y = std::min(std::abs(map.yj) * (kTileWidth + kMostLanes), sy.high - sy.low);
+  const double far = std::max(far_x, far_y) + 2.0;
+  if (!(far < 16384.0)) return steps;  // fewer than 16 bits of fraction are too coarse
+  steps.bits = std::min(23, 29 - std::ilogb(far));
+  const double whole = double(1 << steps.bits);
+  steps.unit = float(1.0 / whole);
+  auto fixed = [](double value) { return int32_t(std::nearbyint(std::clamp(value, -2147483520.0, 2147483520.0))); };
+  for (int l = 0; l <= kMostLanes; ++l) {
+    steps.x[l] = fixed(l * map.xj * whole);
+    steps.y[l] = fixed(l * map.yj * whole);
   }
-  return span;
+  return steps;
 }
 
-// Take the ends of what is not zero in one line, the border with it, into the level's content.
-void note_content(Level& level, const float* line, int number) {
-  const int texels = level.width + 2, channels = level.channels;
-  const auto shows = [&](int texel) {
-    for (int c = 0; c < channels; ++c)
-      if (line[texel * channels + c] != 0) return true;
-    return false;
-  };
-  int first = 0, last = texels - 1;
-  while (first < texels && !shows(first)) ++first;
-  if (first == texels) return;
-  while (!shows(last)) --last;
-  level.content.add(first - 1, number);
-  level.content.add(last - 1, number);
-}
+int near(double value) { return int(std::clamp(std::floor(value), -16777216.0, 16777216.0)); }
 
-// Lay a level out for fetching; see Level.
-void pack(const Call& call, Level& level) {
-  const int columns = level.width + 4, lines = level.height + 4;
-  const int64_t inner = level.width + 2;
-  const float* from = call.texels + level.offset;
-  const int width = level.channels == 1 ? 2 : 4;
-  level.stride = columns * width;
-  level.texels.reset(new float[static_cast<size_t>(lines) * level.stride + 4]());
-  for (int line = 0; line < lines; ++line) {
-    float* to = level.texels.get() + static_cast<int64_t>(line) * level.stride + width;
-    const bool here = line >= 1 && line <= level.height + 2;
-    if (here) note_content(level, from + (line - 1) * inner * level.channels, line - 2);
-    if (level.channels == 4) {
-      if (here) std::copy_n(from + (line - 1) * inner * 4, inner * 4, to);
-      continue;
-    }
-    const bool next = line <= level.height + 1;  // the ring of zeros is above line 1 and below the last but one
-    const float* row = from + (line - 1) * inner;
-    if (here)
-      for (int64_t column = 0; column < inner; ++column) to[2 * column] = row[column];
-    if (next)
-      for (int64_t column = 0; column < inner; ++column) to[2 * column + 1] = row[inner + column];
-  }
-}
-
-Sprite make_sprite(const Call& call, int64_t k, std::vector<Level>& levels, std::vector<uint8_t>& used) {
-  Sprite s{};
-  s.inverse = invert(call.frame + 6 * k);
-  s.opacity = call.opacity[k];
-  s.drawn = s.inverse.drawn;
-  if (!s.inverse.drawn) return s;
-  const int64_t texture = call.texture[k];
-  const int64_t first = call.textures[3 * texture], count = call.textures[3 * texture + 1];
-  const int64_t channels = call.textures[3 * texture + 2];
-  s.mu = channels == 4 ? call.color_blend[k] : 0.0f;
-  for (int c = 0; c < 3; ++c) s.tint[c] = (1 - s.mu) * call.color[3 * k + c];
-
-  int64_t chosen = first, coarser = -1;
-  if (call.filter == Filter::mipmap || call.filter == Filter::trilinear) {
-    const Footprint base = footprint(s.inverse, static_cast<double>(levels[first].width),
-                                     static_cast<double>(levels[first].height), [](double v) { return std::sqrt(v); });
-    const double detail = std::log2(base.longest_squared) / 2;
-    const double last = static_cast<double>(count - 1);
-    if (call.filter == Filter::mipmap) {
-      chosen = first + static_cast<int64_t>(std::clamp(std::floor(detail + 0.5), 0.0, last));
+// Chooses the level that a sprite reads; returns its area on the canvas, 0 where nothing is drawn.
+template <class Real>
+double choose_level(const Inputs<Real>& in, int64_t k, SpritePlan<Real>& s) {
+  const int64_t* texture = in.textures + 3 * in.texture[k];
+  s.level_row = -1;
+  const Inverse<double> inverse = invert_frame<double>(in.frame + 6 * k);
+  if (!inverse.drawn) return 0.0;
+  const int64_t* base = in.levels + 3 * texture[0];
+  const int count = int(texture[1]);
+  s.channels = int(texture[2]);
+  s.level_row = texture[0];
+  s.scale_x = s.scale_y = 1.0;
+  if (in.filter == Filter::kMipmap || in.filter == Filter::kTrilinear) {
+    const double lambda = level_of_detail(footprint(inverse, double(base[1]), double(base[2])));
+    if (in.filter == Filter::kMipmap) {
+      s.level_row += nearest_level(lambda, count);
     } else {
-      const double clamped = std::clamp(detail, 0.0, last);
-      const double finer = std::min(std::floor(clamped), std::max(last - 1, 0.0));
-      chosen = first + static_cast<int64_t>(finer);
-      s.coarser_weight = static_cast<float>(clamped - finer);
-      s.detail_varies = detail > 0 && detail < last;
-      if (count > 1) coarser = chosen + 1;
+      const LevelPair<double> pair = level_pair(lambda, count);
+      s.level_row += pair.finer;
+      s.weight = Real(pair.weight);
+      s.coarser = level_plan(in, texture[0] + pair.coarser, s.channels);
     }
   }
-  used[chosen] = 1;
-  s.level = &levels[chosen];
-  if (coarser >= 0) {
-    used[coarser] = 1;
-    s.coarser = &levels[coarser];
-  }
-  const double width = s.level->width, height = s.level->height;
-  s.map = texel_map(s.inverse, width, height);
-  double margin_x = 1, margin_y = 1;  // the support reaches this far past the centres of the outermost texels
-  if (call.filter == Filter::nearest_texel) margin_x = margin_y = 0.5;
-  if (s.coarser) {
-    margin_x = std::max(1.0, 0.5 + 0.5 * width / s.coarser->width);
-    margin_y = std::max(1.0, 0.5 + 0.5 * height / s.coarser->height);
-  }
-  s.spans[0] = make_span(s.map.column, -margin_x, width - 1 + margin_x);
-  s.spans[1] = make_span(s.map.line, -margin_y, height - 1 + margin_y);
-  s.span_count = 2;
-  // Half the height of the bounding box, the support being that much larger than [-1, 1].
-  const float* f = call.frame + 6 * k;
-  const double grow_u = (width - 1 + 2 * margin_x) / width, grow_v = (height - 1 + 2 * margin_y) / height;
-  const double reach = std::abs(static_cast<double>(f[3])) * grow_u + std::abs(static_cast<double>(f[4])) * grow_v;
-  s.top = f[5] - reach;
-  s.bottom = f[5] + reach;
-  return s;
+  s.level = level_plan(in, s.level_row, s.channels);
+  const Real* frame = in.frame + 6 * k;
+  return 4.0 * std::abs(double(frame[0]) * double(frame[4]) - double(frame[1]) * double(frame[3]));
 }
 
-// Narrow a sprite to the content of its level. A sample shows something only within one texel of a texel that does, in
-// column and in line, and so within two in their sum and difference.
-void narrow(const Call& call, Sprite& s) {
-  if (call.whole || !s.drawn || s.coarser) return;
-  const Content& content = s.level->content;
-  const TexelMap& m = s.map;
-  const Affine directions[4] = {
-      m.column,
-      m.line,
-      {m.column.origin + m.line.origin, m.column.across + m.line.across, m.column.down + m.line.down},
-      {m.column.origin - m.line.origin, m.column.across - m.line.across, m.column.down - m.line.down}};
-  for (int k = 0; k < 4; ++k) {
-    const double margin = k < 2 ? 1 : 2;
-    double least = content.least[k] - margin, most = content.most[k] + margin;
-    if (k < 2) {
-      least = std::max(least, s.spans[k].least);
-      most = std::min(most, s.spans[k].most);
+Extent whole_extent(int width, int height) {
+  return {{0, 0, 0, 1 - height}, {width - 1, height - 1, width + height - 2, width - 1}};
+}
+
+// Looks at each row from both ends until something is not zero, so that what is inside costs nothing.
+template <class Real>
+Extent find_extent(const LevelPlan<Real>& level, int channels) {
+  constexpr int kFar = 1 << 29;
+  Extent e{{kFar, kFar, kFar, kFar}, {-kFar, -kFar, -kFar, -kFar}};
+  const int64_t values = int64_t(level.width) * channels;
+  for (int y = 0; y < level.height; ++y) {
+    const Real* row = level.texels + y * level.stride;
+    int64_t first = 0, last = values - 1;
+    while (first < values && row[first] == Real(0)) ++first;
+    if (first == values) continue;
+    while (row[last] == Real(0)) --last;
+    for (const int x : {int(first / channels), int(last / channels)}) {
+      const int bounds[4] = {x, y, x + y, x - y};
+      for (int n = 0; n < 4; ++n) {
+        e.low[n] = std::min(e.low[n], bounds[n]);
+        e.high[n] = std::max(e.high[n], bounds[n]);
+      }
     }
-    s.spans[k] = make_span(directions[k], least, most);
   }
-  s.span_count = 4;
-  s.drawn = content.least[0] <= content.most[0];
+  return e;
 }
 
-// Call visit(tile) for every tile that the sprite touches (and, at corners, a few that it just misses).
-template <class Visit>
-void visit_tiles(const Call& call, const Tiles& tiles, const Sprite& s, const Visit& visit) {
-  if (!s.drawn) return;
-  const double last_row = static_cast<double>(call.height - 1);
-  if (!(s.bottom - 0.5 >= 0 && s.top - 0.5 <= last_row)) return;
-  const int top = static_cast<int>(std::max(0.0, std::ceil(s.top - 0.5)));
-  const int bottom = static_cast<int>(std::min(last_row, std::floor(s.bottom - 0.5)));
-  const int width = static_cast<int>(call.width);
-  for (int band = top / tile_height; band <= bottom / tile_height && top <= bottom; ++band) {
-    // The bounds of a row are straight lines in the row, so over a band they are extreme in its first or last row.
-    const double first = std::max(top, band * tile_height), last = std::min(bottom, (band + 1) * tile_height - 1);
-    double low = 0, high = width - 1;
-    for (int k = 0; k < s.span_count; ++k) {
-      const Span& span = s.spans[k];
-      if (span.parallel) continue;
-      low = std::max(low, span.low + std::min(span.slope * first, span.slope * last));
-      high = std::min(high, span.high + std::max(span.slope * first, span.slope * last));
+template <class Real>
+void plan_sprite(const Inputs<Real>& in, int64_t k, const Extent& extent, SpritePlan<Real>& s) {
+  const Real* frame = in.frame + 6 * k;
+  const Inverse<double> inverse = invert_frame<double>(frame);
+  const double half_width = s.level.width / 2.0, half_height = s.level.height / 2.0;
+  const double tx = frame[2], ty = frame[5];
+
+  // x = (u + 1) w / 2 - 1/2 with u = ux (j + 1/2 - tx) + uy (i + 1/2 - ty), and the same downwards.
+  s.map.xj = inverse.ux * half_width;
+  s.map.xi = inverse.uy * half_width;
+  s.map.x0 = (inverse.ux * (0.5 - tx) + inverse.uy * (0.5 - ty) + 1.0) * half_width - 0.5;
+  s.map.yj = inverse.vx * half_height;
+  s.map.yi = inverse.vy * half_height;
+  s.map.y0 = (inverse.vx * (0.5 - tx) + inverse.vy * (0.5 - ty) + 1.0) * half_height - 0.5;
+  const double sum = s.map.xj + s.map.xi + s.map.x0 + s.map.yj + s.map.yi + s.map.y0;
+  if (!is_finite(sum)) return;  // beyond double precision: no pixel has a position in the texture
+  auto inverse_of = [](double step) { return step == 0.0 ? 0.0 : 1.0 / step; };
+  s.inverse_xj = inverse_of(s.map.xj);
+  s.inverse_yj = inverse_of(s.map.yj);
+  s.inverse_sum_j = inverse_of(s.map.xj + s.map.yj);
+  s.inverse_difference_j = inverse_of(s.map.xj - s.map.yj);
+
+  // A texel is seen from less than one texel away, the nearest one from half a texel; along a diagonal twice that.
+  const double reach = in.filter == Filter::kNearest ? 0.5 : 1.0;
+  auto seen = [&](int n, double by) { return Support<double>{extent.low[n] - by, extent.high[n] + by}; };
+  s.sx = seen(0, reach);
+  s.sy = seen(1, reach);
+  s.sum = seen(2, 2 * reach);
+  s.difference = seen(3, 2 * reach);
+  s.has_corners_cut = s.sum.low > s.sx.low + s.sy.low + 1.0 || s.sum.high < s.sx.high + s.sy.high - 1.0 ||
+                      s.difference.low > s.sx.low - s.sy.high + 1.0 ||
+                      s.difference.high < s.sx.high - s.sy.low - 1.0;
+  if (in.filter == Filter::kTrilinear) {
+    s.scale_x = double(s.coarser.width) / s.level.width;
+    s.scale_y = double(s.coarser.height) / s.level.height;
+    widen(s.sx, s.coarser.width, s.scale_x);
+    widen(s.sy, s.coarser.height, s.scale_y);
+  }
+
+  // The box about the parallelogram that the support is on the canvas.
+  const double u0 = (s.sx.low + 0.5) / half_width - 1.0, u1 = (s.sx.high + 0.5) / half_width - 1.0;
+  const double v0 = (s.sy.low + 0.5) / half_height - 1.0, v1 = (s.sy.high + 0.5) / half_height - 1.0;
+  const double u = (u0 + u1) / 2, v = (v0 + v1) / 2, su = (u1 - u0) / 2, sv = (v1 - v0) / 2;
+  const double a = frame[0], b = frame[1], c = frame[3], d = frame[4];
+  const double x = tx + a * u + b * v - 0.5, rx = half_extent(a, b, su, sv);
+  const double y = ty + c * u + d * v - 0.5, ry = half_extent(c, d, su, sv);
+  if (!(is_finite(x) && is_finite(y) && is_finite(rx) && is_finite(ry))) return;
+  pixel_range(x - rx, x + rx, in.width, s.left, s.right);
+  pixel_range(y - ry, y + ry, in.height, s.top, s.bottom);
+  if (s.left == s.right || s.top == s.bottom) s.left = s.right = s.top = s.bottom = 0;
+  s.steps = fixed_steps(s.map, s.sx, s.sy);
+  s.origin_x = near(tx);
+  s.origin_y = near(ty);
+  s.opacity = in.opacity[k];
+  s.mu = s.channels == 4 ? in.color_blend[k] : Real(0);
+  for (int n = 0; n < 3; ++n) s.color[n] = in.color[3 * k + n];
+}
+
+// Levels first, then what is in them, then where that is on the canvas.
+template <class Real>
+void plan_sprites(const Inputs<Real>& in, bool whole, Plan<Real>& plan, Pool& pool, int threads) {
+  const int64_t sprites = in.batch * in.count;
+  constexpr int64_t kRun = 256;
+  auto each_sprite = [&](auto&& visit) {
+    pool.run((sprites + kRun - 1) / kRun, threads, [&](int64_t run, int) {
+      for (int64_t k = run * kRun; k < std::min(sprites, (run + 1) * kRun); ++k) visit(k, plan.sprites[k]);
+    });
+  };
+  std::vector<double> areas(sprites), seen(in.level_count);
+  each_sprite([&](int64_t k, SpritePlan<Real>& s) { areas[k] = choose_level(in, k, s); });
+
+  // Looking for zeros pays where the level is not much larger than the sprites that show it.
+  std::vector<const SpritePlan<Real>*> shown(in.level_count, nullptr);
+  for (int64_t k = 0; k < sprites; ++k)
+    if (const SpritePlan<Real>& s = plan.sprites[k]; s.level_row >= 0) {
+      seen[s.level_row] += areas[k];
+      shown[s.level_row] = &s;
     }
-    if (!(low <= high)) continue;
-    const int from = static_cast<int>(low), to = static_cast<int>(high) + 1;
-    for (int column = from / tile_width; column * tile_width < to; ++column) visit(band * tiles.across + column);
-  }
-}
-
-void list_tiles(const Call& call, const Sprite* sprites, Tiles& tiles) {
-  tiles.across = static_cast<int>((call.width + tile_width - 1) / tile_width);
-  tiles.down = static_cast<int>((call.height + tile_height - 1) / tile_height);
-  const int64_t count = static_cast<int64_t>(tiles.across) * tiles.down;
-  // Blocks of sprites are listed side by side and written one after the other, so that a tile's list is in
-  // painting order for any number of threads.
-  const int64_t block = 2048, blocks = (call.count + block - 1) / block;
-  std::vector<std::vector<int32_t>> touched(blocks);  // tile, sprite, tile, sprite, ...
-  parallel(blocks, call.threads, [&](int64_t b) {
-    for (int64_t k = b * block; k < std::min(call.count, (b + 1) * block); ++k)
-      visit_tiles(call, tiles, sprites[k], [&](int tile) {
-        touched[b].push_back(tile);
-        touched[b].push_back(static_cast<int32_t>(k));
-      });
+  std::vector<Extent> extents(in.level_count);
+  pool.run(in.level_count, threads, [&](int64_t row, int) {
+    if (!shown[row]) return;
+    const LevelPlan<Real>& level = shown[row]->level;
+    const bool look = !whole && in.filter != Filter::kTrilinear && 2 * seen[row] > double(level.width) * level.height;
+    extents[row] = look ? find_extent(level, shown[row]->channels) : whole_extent(level.width, level.height);
   });
-  tiles.first.assign(count + 1, 0);
-  for (const auto& list : touched)
-    for (size_t k = 0; k < list.size(); k += 2) ++tiles.first[list[k] + 1];
-  for (int64_t t = 0; t < count; ++t) tiles.first[t + 1] += tiles.first[t];
-  tiles.sprites.resize(tiles.first[count]);
-  std::vector<int64_t> next(tiles.first.begin(), tiles.first.end() - 1);
-  for (const auto& list : touched)
-    for (size_t k = 0; k < list.size(); k += 2) tiles.sprites[next[list[k]]++] = list[k + 1];
-  tiles.order.resize(count);
-  for (int64_t t = 0; t < count; ++t) tiles.order[t] = static_cast<int32_t>(t);
-  std::stable_sort(tiles.order.begin(), tiles.order.end(), [&](int32_t a, int32_t b) {
-    return tiles.first[a + 1] - tiles.first[a] > tiles.first[b + 1] - tiles.first[b];
+  each_sprite([&](int64_t k, SpritePlan<Real>& s) {
+    s.left = s.right = s.top = s.bottom = 0;
+    if (s.level_row >= 0 && extents[s.level_row].low[0] <= extents[s.level_row].high[0])
+      plan_sprite(in, k, extents[s.level_row], s);
   });
+}
+
+struct TileBox {
+  int left, right, top, bottom;  // right and bottom exclusive
+  int64_t count() const { return int64_t(right - left) * (bottom - top); }
+};
+
+template <class Real>
+TileBox tile_box(const SpritePlan<Real>& s) {
+  if (s.left == s.right) return {0, 0, 0, 0};
+  return {s.left / kTileWidth, (s.right - 1) / kTileWidth + 1, s.top / kTileHeight, (s.bottom - 1) / kTileHeight + 1};
 }
 
 }  // namespace
 
-Plan make_plan(const Call& call) {
-  Plan plan;
-  plan.levels.resize(call.level_count);
-  for (int64_t t = 0; t < call.texture_count; ++t) {
-    const int64_t first = call.textures[3 * t], count = call.textures[3 * t + 1];
-    const int64_t channels = call.textures[3 * t + 2];
-    if (first < 0 || count < 1 || first + count > call.level_count || (channels != 1 && channels != 4))
-      throw std::invalid_argument("the table of textures does not fit the table of levels");
-    for (int64_t l = first; l < first + count; ++l) {
-      Level& level = plan.levels[l];
-      const int64_t* row = call.levels + 3 * l;
-      if (row[1] < 1 || row[2] < 1 || row[1] > (1 << 20) || row[2] > (1 << 20) ||
-          (row[1] + 4) * (row[2] + 4) > (int64_t{1} << 28) || row[0] < 0 ||
-          row[0] + (row[1] + 2) * (row[2] + 2) * channels > call.texel_count)
-        throw std::invalid_argument("a mip level does not fit the texels, or is too large");
-      level.offset = row[0];
-      level.width = static_cast<int>(row[1]);
-      level.height = static_cast<int>(row[2]);
-      level.channels = static_cast<int>(channels);
+template <class Real>
+void make_plan(const Inputs<Real>& in, bool whole, Plan<Real>& plan, Pool& pool, int threads) {
+  plan.inputs = in;
+  plan.tiles_x = (in.width + kTileWidth - 1) / kTileWidth;
+  plan.tiles_y = (in.height + kTileHeight - 1) / kTileHeight;
+  const int64_t sprites = in.batch * in.count, tiles = plan.tiles();
+  plan.sprites.resize(sprites);
+  plan_sprites(in, whole, plan, pool, threads);
+
+  plan.slot_begin.assign(sprites + 1, 0);
+  for (int64_t k = 0; k < sprites; ++k) plan.slot_begin[k + 1] = plan.slot_begin[k] + tile_box(plan.sprites[k]).count();
+
+  // Each job has a run of rows of tiles of one canvas (bands) and looks at that canvas's sprites, in order: it counts,
+  // then (after the prefix sum) fills the lists of its tiles.
+  const int64_t jobs_a_canvas = std::min<int64_t>(plan.tiles_y, std::max<int64_t>(1, threads / std::max<int64_t>(1, in.batch)));
+  auto each_band = [&](int64_t job, auto&& visit) {
+    const int64_t canvas = job / jobs_a_canvas, part = job % jobs_a_canvas;
+    const int from = int(part * plan.tiles_y / jobs_a_canvas), to = int((part + 1) * plan.tiles_y / jobs_a_canvas);
+    for (int64_t k = 0, index = canvas * in.count; k < in.count; ++k, ++index) {
+      const TileBox box = tile_box(plan.sprites[index]);
+      const int across = box.right - box.left;
+      for (int y = std::max(box.top, from); y < std::min(box.bottom, to); ++y)
+        visit(uint32_t(k), (canvas * plan.tiles_y + y) * plan.tiles_x + box.left, across,
+              plan.slot_begin[index] + int64_t(y - box.top) * across);
     }
+  };
+  plan.tile_begin.assign(tiles + 1, 0);
+  pool.run(in.batch * jobs_a_canvas, threads, [&](int64_t job, int) {
+    each_band(job, [&](uint32_t, int64_t tile, int across, int64_t) {
+      for (int x = 0; x < across; ++x) ++plan.tile_begin[tile + x + 1];
+    });
+  });
+  std::partial_sum(plan.tile_begin.begin(), plan.tile_begin.end(), plan.tile_begin.begin());
+  plan.entries.resize(plan.tile_begin.back());
+  std::vector<int64_t> next(plan.tile_begin.begin(), plan.tile_begin.end() - 1);
+  pool.run(in.batch * jobs_a_canvas, threads, [&](int64_t job, int) {
+    each_band(job, [&](uint32_t k, int64_t tile, int across, int64_t slot) {
+      for (int x = 0; x < across; ++x) plan.entries[next[tile + x]++] = {k, slot + x};
+    });
+  });
+
+  plan.order.resize(tiles);
+  std::iota(plan.order.begin(), plan.order.end(), 0);
+  if (threads > 1) {
+    auto cost = [&](int32_t t) { return plan.tile_begin[t + 1] - plan.tile_begin[t]; };
+    std::stable_sort(plan.order.begin(), plan.order.end(), [&](int32_t a, int32_t b) { return cost(a) > cost(b); });
   }
-  const int64_t total = call.batch * call.count;
-  for (int64_t k = 0; k < total; ++k)
-    if (call.texture[k] < 0 || call.texture[k] >= call.texture_count)
-      throw std::out_of_range("a texture index is outside the atlas");
-  plan.sprites.resize(total);
-  const int64_t block = 4096, blocks = (total + block - 1) / block;
-  // One set of marks for each block, so that no two threads write to one.
-  std::vector<std::vector<uint8_t>> used(blocks);
-  parallel(blocks, call.threads, [&](int64_t b) {
-    used[b].assign(call.level_count, 0);
-    for (int64_t k = b * block; k < std::min(total, (b + 1) * block); ++k)
-      plan.sprites[k] = make_sprite(call, k, plan.levels, used[b]);
-  });
-  parallel(call.level_count, call.threads, [&](int64_t l) {
-    for (const auto& marks : used)
-      if (marks[l]) return pack(call, plan.levels[l]);
-  });
-  parallel(blocks, call.threads, [&](int64_t b) {
-    for (int64_t k = b * block; k < std::min(total, (b + 1) * block); ++k) narrow(call, plan.sprites[k]);
-  });
-  plan.tiles.resize(call.batch);
-  for (int64_t b = 0; b < call.batch; ++b)
-    list_tiles(call, plan.sprites.data() + b * call.count, plan.tiles[b]);
-  return plan;
 }
+
+template void make_plan<float>(const Inputs<float>&, bool, Plan<float>&, Pool&, int);
+template void make_plan<double>(const Inputs<double>&, bool, Plan<double>&, Pool&, int);
 
 }  // namespace diffbmp

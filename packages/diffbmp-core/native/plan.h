@@ -1,102 +1,102 @@
-// What is worked out once a call, before any pixel: sprites made ready, the textures that they use, tile lists.
+// What is worked out once for a call: where each sprite's texels are, which pixels it can touch, and which tiles.
+//
+//   sprite   one SpritePlan: an affine map from pixels to texels in double precision, a box of pixels, constants
+//   tile     kTileWidth x kTileHeight pixels of one canvas, the unit of work of a thread
+//   entry    one sprite in one tile. Tile t owns entries tile_begin[t] .. tile_begin[t + 1], in painting order;
+//            an entry names the sprite and the slot where the sprite's share of the gradient from this tile goes.
+//            Sprite k owns slots slot_begin[k] .. slot_begin[k + 1], in tile order: sums over slots have one order,
+//            whoever fills them and when.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "diffbmp/frame.h"
+#include "diffbmp/span.h"
 
 namespace diffbmp {
 
-// The canvas is cut into tiles; a thread owns a tile from its first sprite to its last. A tile's buffers (colour,
-// transmittance, image gradient) stay in the first-level cache, and its rows are long enough for whole vectors.
-constexpr int tile_width = 64;
-constexpr int tile_height = 16;
+constexpr int kTileWidth = 128;
+constexpr int kTileHeight = 8;
 
-enum class Blend { over, add };
-enum class Filter { mipmap, trilinear, bilinear, nearest_texel };
+constexpr int kMostLanes = 16;
 
-// One call of the operator; pointers to the caller's contiguous arrays (shapes: CompositeInputs in renderer.py).
-struct Call {
-  int64_t batch, count, height, width;
-  const float *frame, *opacity, *color, *color_blend, *texels;
+enum class Filter : int { kMipmap, kTrilinear, kBilinear, kNearest };
+enum class Blend : int { kOver, kAdd };
+
+// The tensors of one call, as CompositeInputs describes them.
+template <class Real>
+struct Inputs {
+  const Real *frame, *opacity, *color, *color_blend, *texels;
   const int64_t *texture, *levels, *textures;
-  int64_t texel_count, level_count, texture_count;
+  int64_t batch, count, level_count;
+  int height, width;
   Blend blend;
   Filter filter;
-  int threads;
-  bool whole;  // visit pairs that show nothing too: their texels have a gradient all the same
 };
 
-// An octagon around the texels of a level that are not zero: bounds of column, line, column + line, column - line.
-struct Content {
-  int least[4] = {1, 1, 1, 1}, most[4] = {0, 0, 0, 0};  // least > most: nothing there
-
-  void add(int column, int line) {
-    const int values[4] = {column, line, column + line, column - line};
-    const bool first = least[0] > most[0];
-    for (int k = 0; k < 4; ++k) {
-      if (first || values[k] < least[k]) least[k] = values[k];
-      if (first || values[k] > most[k]) most[k] = values[k];
-    }
-  }
+template <class Real>
+struct LevelPlan {
+  const Real* texels;  // texel (0, 0), past the border
+  int width, height;
+  int64_t stride;  // values from one row to the next
 };
 
-// A mip level laid out for fetching, with two texels of border: the caller's own and a ring of zeros, so that a
-// sample which rounding puts just outside still reads memory that is there. Texels are RGBA, or, alpha-only, the
-// pair (this row, next row), which makes the 2 x 2 neighbourhood of a sample 16 contiguous bytes.
-struct Level {
-  std::unique_ptr<float[]> texels;  // that of (column -2, line -2) first
-  int width = 0, height = 0;
-  int stride = 0;        // floats from one line to the next
-  int channels = 0;
-  int64_t offset = 0;    // of the level in the caller's texels
-  Content content;
+// Steps along a row in fixed point, for texel positions that are relative to a row's first texel: lanes 0 to kMostLanes.
+struct FixedSteps {
+  int bits;    // of fraction; 0 where rows are too long or too coarse for it
+  float unit;  // what the lowest bit is worth
+  int32_t x[kMostLanes + 1], y[kMostLanes + 1];
 };
 
-// Where a sprite crosses a row: columns between two pairs of lines, each bound affine in the row.
-struct Span {
-  double low, high, slope;  // columns low + slope * row to high + slope * row
-  bool parallel;            // the edges run along the row: bounds are then those of `across`
-  double origin, down;      // coordinate on row i: origin + down * i, compared with [least, most]
-  double least, most;
+// Where a level is not zero: bounds of columns, rows, their sums and their differences, an octagon about whatever the
+// texture shows. Pixels that only see zeros add nothing to the image nor to any gradient but that of the texels, and
+// round or ragged stamps have many.
+struct Extent {
+  int low[4], high[4];  // of x, y, x + y, x - y; texels, inclusive
 };
 
-struct Sprite {
-  Inverse inverse;
-  TexelMap map;  // of `level`
-  Span spans[4];               // between the texture's edges, and between the slanted sides of its content
-  int span_count;
-  double top, bottom;          // canvas y that the sprite lies between
-  const Level* level;
-  const Level* coarser;        // trilinear only, else null
-  float coarser_weight;        // of `coarser`; `level` has the rest
-  bool detail_varies;          // whether lambda is inside the chain, so that it has a gradient
-  float opacity, tint[3], mu;  // tint: (1 - mu) colour
-  bool drawn;
+template <class Real>
+struct SpritePlan {
+  TexelMap<double> map;  // from pixel (column, row) to texels of `level`; pixel centres are accounted for
+  double inverse_xj, inverse_yj;
+  Support<double> sx, sy;        // what is not zero, within the level's own support
+  bool has_corners_cut;          // whether the next two cut anything off these
+  double inverse_sum_j, inverse_difference_j;
+  Support<double> sum, difference;  // bounds of x + y and x - y
+  int left, right, top, bottom;  // the box of pixels, right and bottom exclusive; empty where nothing is drawn
+  int origin_x, origin_y;        // the pixel that moments are taken about
+  LevelPlan<Real> level;
+  LevelPlan<Real> coarser;  // trilinear only
+  Real weight;              // of `coarser`
+  double scale_x, scale_y;  // texels of `coarser` per texel of `level`
+  int64_t level_row;  // of `level` in Inputs::levels; -1 where nothing is drawn
+  int channels;
+  Real opacity, mu, color[3];
+  FixedSteps steps;
 };
 
-// Tile lists of one canvas: the entries of tile t, back to front, are [first[t], first[t + 1]).
-struct Tiles {
-  int across = 0, down = 0;
-  std::vector<int64_t> first;
-  std::vector<int32_t> sprites;
-  std::vector<int32_t> order;  // tiles, the fullest first
+struct Entry {
+  uint32_t sprite;  // of its canvas
+  int64_t slot;
 };
 
+template <class Real>
 struct Plan {
-  std::vector<Level> levels;    // packed, one for each level that some sprite uses (others are empty)
-  std::vector<Sprite> sprites;  // batch * count
-  std::vector<Tiles> tiles;     // one a canvas
+  Inputs<Real> inputs;
+  int tiles_x, tiles_y;
+  std::vector<SpritePlan<Real>> sprites;  // (batch, count)
+  std::vector<int64_t> slot_begin;        // batch * count + 1
+  std::vector<int64_t> tile_begin;        // tiles + 1
+  std::vector<Entry> entries;
+  std::vector<int32_t> order;  // tiles, the most expensive first
+
+  int64_t tiles() const { return inputs.batch * tiles_x * tiles_y; }
 };
 
-Plan make_plan(const Call& call);
+class Pool;
 
-// Run job(k) for k in [0, count) on `threads` threads; which thread runs which is left to chance.
-template <class Job>
-void parallel(int64_t count, int threads, const Job& job);
+// `whole`: keep pixels that only see zeros too, as the gradient of the texels needs.
+template <class Real>
+void make_plan(const Inputs<Real>& inputs, bool whole, Plan<Real>& plan, Pool& pool, int threads);
 
 }  // namespace diffbmp
-
-#include "parallel.h"

@@ -19,21 +19,21 @@ from diffbmp.rendering.reference import Reference
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.testing import RendererConformance
 
-WIDTHS = [] if isinstance(cpu._native, str) else list(cpu._native.kernels())
+WIDTHS = list(cpu.instruction_sets())
 
 SMALL = BenchScene(300, 200, "mixed", textures=5)
 
 
 def test_the_extension_is_built() -> None:
     assert Cpu.unavailable(torch.device("cpu")) is None
-    assert "baseline" in WIDTHS
+    assert {"sse2", "neon"} & set(WIDTHS)
 
 
 class TestBaseline(RendererConformance):
     """The instructions that every machine has; ``test_conformance`` runs the widest that this one has."""
 
     renderer = "cpu"
-    settings = {"simd": "baseline"}  # noqa: RUF012 - the suite reads it as a constant
+    settings = {"simd": WIDTHS[-1] if WIDTHS else "auto"}  # noqa: RUF012 - the suite reads it as a constant
 
 
 class TestDispatch:
@@ -49,11 +49,8 @@ class TestDispatch:
         assert torch.equal(Cpu().forward(inputs)[0], widest)
 
     def test_a_width_of_another_machine_is_one_sentence(self) -> None:
-        absent = "avx2"
-        if absent in WIDTHS:
-            pytest.skip("this machine has every width")
-        with pytest.raises(diffbmp.DiffbmpError, match=absent):
-            Cpu(Cpu.Settings(simd=absent)).forward(SMALL.inputs())
+        with pytest.raises(diffbmp.DiffbmpError, match="altivec"):
+            Cpu(Cpu.Settings(simd="altivec"))
 
 
 class TestInputs:
@@ -143,9 +140,10 @@ class TestEarlyStop:
         inputs = covered(BenchScene(60, 64, "mixed").inputs(), layers=40)
         image, state = Cpu().forward(inputs)
         gradients = Cpu().backward(inputs, state, torch.ones_like(image), texel_gradient=False)
-        assert not gradients.opacity[0, :60].any()
+        hidden, front = gradients.opacity[0, :60].abs().max(), gradients.opacity[0, -1].abs()
+        assert hidden < 1e-9 * front
         moved = dataclasses.replace(inputs, color=torch.cat([1 - inputs.color[:, :60], inputs.color[:, 60:]], dim=1))
-        assert torch.equal(Cpu().forward(moved)[0], image)
+        torch.testing.assert_close(Cpu().forward(moved)[0], image, rtol=0, atol=1e-6)
 
 
 def covered(inputs: CompositeInputs, layers: int) -> CompositeInputs:
@@ -165,21 +163,26 @@ def covered(inputs: CompositeInputs, layers: int) -> CompositeInputs:
 class TestFetch:
     def test_counts_the_pairs(self) -> None:
         inputs = SMALL.inputs()
-        # The kernels' support is half a texel wider all round than the parallelogram that count_pairs counts.
-        assert count_pairs(inputs) <= Cpu().fetch(inputs) <= 1.1 * count_pairs(inputs)
+        # Corners where the textures show nothing are left out; half a texel all round is let in.
+        times = Cpu().time_fetches(inputs)
+        assert 0.7 * count_pairs(inputs) <= times["pairs"] <= 1.1 * count_pairs(inputs)
+        assert 0 < times["tuned"] < 1
+        assert 0 < times["plain"] < 1
 
 
 class TestHeaders:
     def source(self, tmp_path: Path) -> Path:
         headers = sorted((Path(diffbmp.get_include()) / "diffbmp").glob("*.h"))
-        assert [h.name for h in headers] == ["blend.h", "frame.h", "qualifiers.h", "sample.h"]
+        names = ["base.h", "frame.h", "level.h", "over.h", "span.h", "texture.h"]
+        assert [header.name for header in headers] == names
         path = tmp_path / "use.cpp"
         path.write_text(
-            "".join(f'#include "diffbmp/{header.name}"\n' for header in headers) + "float use(const float* f) {\n"
-            "  const auto inverse = diffbmp::invert(f);\n"
-            "  const auto map = diffbmp::texel_map(inverse, 8.0, 8.0);\n"
-            "  const auto s = diffbmp::bilinear(f[0], f[1], f[2], f[3], f[4], f[5]);\n"
-            "  return diffbmp::Over::next_behind(s.value, s.dx, s.dy) + float(map.column.origin);\n"
+            "".join(f'#include "diffbmp/{name}"\n' for name in names) + "float use(const float* f, float* g) {\n"
+            "  const auto inverse = diffbmp::invert_frame<double>(f);\n"
+            "  diffbmp::frame_gradient(inverse, diffbmp::Moments<double>{1, 2, 3, 4, 5, 6}, (double*)g);\n"
+            "  float behind = f[0];\n"
+            "  return diffbmp::bilinear(f[0], f[1], f[2], f[3], f[4], f[5]).value\n"
+            "    + diffbmp::over_adjoint(f[0], f[1], f[2], f[3], f[4], f[5], behind).coverage;\n"
             "}\n"
         )
         return path
