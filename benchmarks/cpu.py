@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ FIGURES = ROOT / "docs" / "performance"
 BENCH, FIT, CHART = FIGURES / "cpu.json", FIGURES / "fit.json", FIGURES / "cost.svg"
 
 THREADS = (1, 2)
+WAITING = {"OMP_WAIT_POLICY": "passive"}
 PAPER_MS = 15.5
 """Forward and backward of the paper's fp32 kernels at 512 x 512 on an RTX 3090, kernel time only."""
 
@@ -37,12 +39,17 @@ PAPER_MS = 15.5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="measure nothing")
+    parser.add_argument("--fit", type=int, metavar="THREADS", help="only time a fit, and print the figures as JSON")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each scene (default: 10)")
     arguments = parser.parse_args()
+    if arguments.fit:
+        print(json.dumps(time_one_fit(arguments.fit)))
+        return
     if not arguments.draw:
         FIGURES.mkdir(exist_ok=True)
         measure_scenes(arguments.seconds)
-        measure_fit()
+        fits_by_threads = [json.loads(measured(__file__, f"--fit={threads}")) for threads in THREADS]
+        FIT.write_text(json.dumps(fits_by_threads, indent=2) + "\n", encoding="utf-8")
     bench, fit = (json.loads(path.read_text(encoding="utf-8")) for path in (BENCH, FIT))
     draw_chart(bench)
     page = PAGE.read_text(encoding="utf-8")
@@ -55,25 +62,30 @@ def main() -> None:
 def measure_scenes(seconds: float) -> None:
     options = [f"--scene={scene.name}" for scene in STANDARD_SCENES]
     options += [f"--threads={count}" for count in THREADS] + [f"--seconds={seconds:g}", f"--json={BENCH}"]
-    subprocess.run([sys.executable, "-m", "diffbmp", "bench", *options], check=True)
+    print(measured("-m", "diffbmp", "bench", *options))
     report = json.loads(BENCH.read_text(encoding="utf-8"))
     report["command"] = "python benchmarks/cpu.py" + (f" --seconds {seconds:g}" if seconds != 10 else "")
+    report["environment"] = WAITING
     BENCH.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def measure_fit() -> None:
-    results = []
+def measured(*arguments: str) -> str:
+    """Run Python in a process of its own and return what it prints."""
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **WAITING}
+    ).stdout
+
+
+def time_one_fit(threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, ROOT / "scripts" / "demo_material.py", folder], check=True)
-        for threads in THREADS:
-            torch.set_num_threads(threads)
-            settings = FitSettings(
-                target=f"{folder}/astronaut.png", stamps=[f"{folder}/coins"], n=1000, steps=100, width=512, seed=0
-            )
-            times = time_fit(start_fit(settings))
-            results.append({"threads": threads, **vars(times), "kernel_share": times.kernel_share})
-            print(f"fit, {threads} threads: {times.total:.1f} s, {times.kernel_share:.0%} in the kernels")
-    FIT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        material = [sys.executable, ROOT / "scripts" / "demo_material.py", folder]
+        subprocess.run(material, check=True, stdout=subprocess.DEVNULL)
+        settings = FitSettings(
+            target=f"{folder}/astronaut.png", stamps=[f"{folder}/coins"], n=1000, steps=100, width=512, seed=0
+        )
+        times = time_fit(start_fit(settings))
+    return {"threads": threads, **vars(times), "kernel_share": times.kernel_share}
 
 
 def between_markers(page: str, name: str, lines: Iterator[str]) -> str:
@@ -89,6 +101,7 @@ def machine(bench: dict[str, Any]) -> Iterator[str]:
     here, versions = bench["machine"], bench["versions"]
     peer = f", pydiffbmp {versions['pydiffbmp']}" if versions.get("pydiffbmp") else ""
     yield f"- command: `{bench['command']}`, {bench['date'][:10]}"
+    yield f"- environment: {', '.join(f'`{name}={value}`' for name, value in bench['environment'].items())}"
     yield f"- machine: {here['cpu']}, {here['usable_cores']} cores usable, {here['vector_instructions']}; {here['os']}"
     yield f"- diffbmp {bench['diffbmp']}, {versions['python']}, PyTorch {versions['torch']}{peer}"
 
