@@ -51,4 +51,4 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     )
     assert drawn.returncode == 0, drawn.stderr
     assert drawn.stderr.count("The slow renderer 'reference' draws") == 1
-    assert "reinstall diffbmp-core with a C++ compiler" in drawn.stderr
+    assert "reinstall diffbmp-core with a C++17 compiler" in drawn.stderr
