@@ -101,7 +101,8 @@ def machine(bench: dict[str, Any]) -> Iterator[str]:
     here, versions = bench["machine"], bench["versions"]
     peer = f", pydiffbmp {versions['pydiffbmp']}" if versions.get("pydiffbmp") else ""
     yield f"- command: `{bench['command']}`, {bench['date'][:10]}"
-    yield f"- environment: {', '.join(f'`{name}={value}`' for name, value in bench['environment'].items())}"
+    settings = ", ".join(f"`{name}={value}`" for name, value in bench.get("environment", {}).items())
+    yield f"- threads that wait: {settings or 'as PyTorch has it, spinning (no `OMP_WAIT_POLICY`)'}"
     yield f"- machine: {here['cpu']}, {here['usable_cores']} cores usable, {here['vector_instructions']}; {here['os']}"
     yield f"- diffbmp {bench['diffbmp']}, {versions['python']}, PyTorch {versions['torch']}{peer}"
 
@@ -152,7 +153,8 @@ def aims(bench: dict[str, Any], fit: list[dict[str, Any]]) -> Iterator[str]:
     def line(aim: str, figures: tuple[float, float] | None, reached: Any, unit: str) -> str:
         if figures is None:
             return f"| {aim} | not measured | |"
-        return f"| {aim} | {figures[0]:.3g}{unit} ({figures[1]:.3g}{unit}) | {'yes' if reached(figures[0]) else 'no'} |"
+        verdict = "yes" if all(map(reached, figures)) else "no"
+        return f"| {aim} | {figures[0]:.3g}{unit} ({figures[1]:.3g}{unit}) | {verdict} |"
 
     mixed = find(bench, "1k-512-mixed", "cpu", 1)
     for way, most in (("forward", 1.5), ("backward", 5)):
