@@ -64,6 +64,7 @@ struct Footprints {
     // one that x + 1/2 lies in.
     const Rows rows(s, top, bottom, left, right, kFixed && s.steps.bits > 0 ? 1e-3 : 1e300, kNearest ? 0.5 : 0.0,
                     double(1 << s.steps.bits));
+    const FixedWalk walk(s);
     for (int n = 0; n < bottom - top; ++n) {
       const int count = rows.count[n];
       if (count <= 0) continue;
@@ -74,7 +75,8 @@ struct Footprints {
       bool clear = false;
       if constexpr (kFixed) {
         clear = rows.clear[n];
-        if (clear) locate_fixed(s, rows, n);
+        const int32_t corner = rows.line[n] * int32_t(s.level.stride) + rows.column[n] * kChannels;
+        if (clear) locate_fixed(walk, corner, rows.fixed_x[n], rows.fixed_y[n], count);
       }
       if (!clear) locate_tested(s, rows.x[n], rows.y[n], count);
       for (int g = first; g < groups; ++g, at += kN) {
@@ -91,31 +93,41 @@ struct Footprints {
   }
 
  private:
-  DIFFBMP_INLINE void locate_fixed(const SpritePlan<Real>& s, const Rows& rows, int n) {
+  // What locate_fixed needs of a sprite, held in registers from row to row.
+  struct FixedWalk {
+    Ints<float> lanes_x, lanes_y, step_x, step_y, stride, mask, blank;
+    Vec<float> unit;
+    int bits;
+
+    DIFFBMP_INLINE explicit FixedWalk(const SpritePlan<Real>& s)
+        : step_x(splat_int(s.steps.x[kLanes<float>])),
+          step_y(splat_int(s.steps.y[kLanes<float>])),
+          stride(splat_int(int32_t(s.level.stride))),
+          mask(splat_int((1 << s.steps.bits) - 1)),
+          blank(splat_int(blank_cell(s.level, kChannels))),
+          unit(splat(s.steps.unit)),
+          bits(s.steps.bits) {
+      memcpy(&lanes_x, s.steps.x, sizeof lanes_x);
+      memcpy(&lanes_y, s.steps.y, sizeof lanes_y);
+    }
+  };
+
+  DIFFBMP_INLINE void locate_fixed(const FixedWalk& walk, int32_t first, int32_t fixed_x, int32_t fixed_y, int count) {
     constexpr int kN = kLanes<float>;
-    const int32_t stride = int32_t(s.level.stride), first = rows.line[n] * stride + rows.column[n] * kChannels;
-    const int bits = s.steps.bits, mask = (1 << bits) - 1;
-    const float unit = s.steps.unit;
-    const int32_t step_x = s.steps.x[kN], step_y = s.steps.y[kN];
-    Ints<float> x, y;
-    memcpy(&x, s.steps.x, sizeof x);
-    memcpy(&y, s.steps.y, sizeof y);
-    x += rows.fixed_x[n];
-    y += rows.fixed_y[n];
+    const Ints<float> corner = splat_int(first);
+    Ints<float> x = walk.lanes_x + fixed_x, y = walk.lanes_y + fixed_y;
     int g = groups;
     auto put = [&](Ints<float> index, Ints<float> part_x, Ints<float> part_y) __attribute__((always_inline)) {
       memcpy(fine.index[g], &index, sizeof index);
-      fine.x[g] = __builtin_convertvector(part_x, Vec<float>) * unit;
-      fine.y[g] = __builtin_convertvector(part_y, Vec<float>) * unit;
+      fine.x[g] = __builtin_convertvector(part_x, Vec<float>) * walk.unit;
+      fine.y[g] = __builtin_convertvector(part_y, Vec<float>) * walk.unit;
       ++g;
     };
-    auto index_at = [&] { return (y >> bits) * stride + (x >> bits) * kChannels + first; };
-    int rest = rows.count[n];
-    for (; rest >= kN; rest -= kN, x += step_x, y += step_y) put(index_at(), x & mask, y & mask);
-    if (rest > 0) {
-      const Mask<float> inside = to_ints<float>(lane_numbers<float>()) < splat_int(rest);
-      const Ints<float> blank = splat_int(blank_cell(s.level, kChannels));
-      put(inside ? index_at() : blank, x & mask & inside, y & mask & inside);
+    auto index_at = [&] { return (y >> walk.bits) * walk.stride + (x >> walk.bits) * kChannels + corner; };
+    for (; count >= kN; count -= kN, x += walk.step_x, y += walk.step_y) put(index_at(), x & walk.mask, y & walk.mask);
+    if (count > 0) {
+      const Mask<float> inside = to_ints<float>(lane_numbers<float>()) < splat_int(count);
+      put(inside ? index_at() : walk.blank, x & walk.mask & inside, y & walk.mask & inside);
     }
     groups = g;
   }

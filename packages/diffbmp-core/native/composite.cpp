@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <memory>
 #include <new>
 
 #include "diffbmp/level.h"
@@ -123,6 +122,7 @@ void composite_forward(const Inputs<Real>& inputs, const Target& target, int thr
   Pool& pool = Pool::shared();
   Plan<Real> plan;
   make_plan(inputs, false, plan, pool, threads);
+  prefer_huge_pages(image, sizeof(Real) * inputs.batch * 4 * inputs.height * inputs.width);
   const auto draw = kernels_of<Real>(target).at(inputs.filter, inputs.blend).forward;
   each_tile(plan, threads, pool, [&](int64_t tile, Scratch& scratch) { draw(plan, tile, scratch, image); });
 }
@@ -133,9 +133,9 @@ void composite_backward(const Inputs<Real>& inputs, const Target& target, int th
   Pool& pool = Pool::shared();
   Plan<Real> plan;
   make_plan(inputs, gradients.texels != nullptr, plan, pool, threads);
-  const std::unique_ptr<Real[]> shares(new Real[plan.slot_begin.back() * kShares + 1]);
+  LargeVector<Real> shares(plan.slot_begin.back() * kShares);
   std::vector<int64_t> texels(gradients.texels ? gradients.texel_count : 0);
-  Backward<Real> job{&plan, grad_image, shares.get(), nullptr, 1.0, threads == 1};
+  Backward<Real> job{&plan, grad_image, shares.data(), nullptr, 1.0, threads == 1};
   if (gradients.texels) {
     job.texels = texels.data();
     job.texel_scale = texel_scale(plan, grad_image);
@@ -146,7 +146,7 @@ void composite_backward(const Inputs<Real>& inputs, const Target& target, int th
   const int64_t sprites = inputs.batch * inputs.count;
   pool.run((sprites + kSpriteRun - 1) / kSpriteRun, threads, [&](int64_t run, int) {
     for (int64_t k = run * kSpriteRun; k < std::min(sprites, (run + 1) * kSpriteRun); ++k)
-      sprite_gradients(plan, shares.get(), k, gradients);
+      sprite_gradients(plan, shares.data(), k, gradients);
   });
   if (gradients.texels)
     for (size_t n = 0; n < texels.size(); ++n) gradients.texels[n] = Real(double(texels[n]) / job.texel_scale);

@@ -50,35 +50,42 @@ template <class Real, int kChannels, Lookup kLookup, Blend kBlend, bool kSkip>
 __attribute__((noinline)) void paint(const SpritePlan<Real>& s, const TileArea& area, ForwardTile<Real>& tile) {
   using V = Vec<Real>;
   Footprints<Real, kChannels, kLookup> footprints;
-  int32_t places[kMostGroups<Real> + 1];
+  int32_t places[kMostGroups<Real> + 2];
   footprints.template find<false>(s, area, {places, nullptr, nullptr});
   const Sampler<Real, kChannels, kLookup> sampler(s, footprints);
   const Real opacity = s.opacity, own = s.mu * s.opacity, keep = s.opacity - own;
   const V red = splat(keep * s.color[0]), green = splat(keep * s.color[1]), blue = splat(keep * s.color[2]);
-  auto fetched = sampler.fetch(0);
-  for (int g = 0; g < footprints.groups; ++g) {
+  const int groups = footprints.groups;
+  auto draw = [&](const auto& fetched, int g) __attribute__((always_inline)) {
     Real* const pixel = tile.transmittance + places[g];
-    const auto ahead = sampler.fetch(g + 1);
-    if (!kSkip || lets_through(pixel)) {
-      const GroupSample<Real, kChannels> sample = sampler.sample(fetched, g);
-      const V through = load(pixel), covered = through * sample.m.value;
-      const V weight = kBlend == Blend::kOver ? covered : sample.m.value;
-      V to_red = load(pixel + kTilePixels) + weight * red;
-      V to_green = load(pixel + 2 * kTilePixels) + weight * green;
-      V to_blue = load(pixel + 3 * kTilePixels) + weight * blue;
-      if constexpr (kChannels == 4) {
-        const V part = kBlend == Blend::kOver ? through * own : splat(own);
-        to_red += part * sample.rgb[0].value;
-        to_green += part * sample.rgb[1].value;
-        to_blue += part * sample.rgb[2].value;
-      }
-      store(pixel, through - covered * opacity);
-      store(pixel + kTilePixels, to_red);
-      store(pixel + 2 * kTilePixels, to_green);
-      store(pixel + 3 * kTilePixels, to_blue);
+    if (kSkip && !lets_through(pixel)) return;
+    const GroupSample<Real, kChannels> sample = sampler.sample(fetched, g);
+    const V through = load(pixel), covered = through * sample.m.value;
+    const V weight = kBlend == Blend::kOver ? covered : sample.m.value;
+    V to_red = load(pixel + kTilePixels) + weight * red;
+    V to_green = load(pixel + 2 * kTilePixels) + weight * green;
+    V to_blue = load(pixel + 3 * kTilePixels) + weight * blue;
+    if constexpr (kChannels == 4) {
+      const V part = kBlend == Blend::kOver ? through * own : splat(own);
+      to_red += part * sample.rgb[0].value;
+      to_green += part * sample.rgb[1].value;
+      to_blue += part * sample.rgb[2].value;
     }
-    fetched = ahead;
+    store(pixel, through - covered * opacity);
+    store(pixel + kTilePixels, to_red);
+    store(pixel + 2 * kTilePixels, to_green);
+    store(pixel + 3 * kTilePixels, to_blue);
+  };
+  // Two groups a turn, so that what was read ahead need not be moved between registers.
+  auto even = sampler.fetch(0);
+  int g = 0;
+  for (; g + 2 <= groups; g += 2) {
+    const auto odd = sampler.fetch(g + 1);
+    draw(even, g);
+    even = sampler.fetch(g + 2);
+    draw(odd, g + 1);
   }
+  if (g < groups) draw(even, g);
 }
 
 template <class Real, Lookup kLookup, Blend kBlend>

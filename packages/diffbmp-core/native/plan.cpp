@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "diffbmp/level.h"
@@ -40,7 +41,13 @@ FixedSteps fixed_steps(const TexelMap<double>& map, Support<double> sx, Support<
   steps.bits = std::min(23, 29 - std::ilogb(far));
   const double whole = double(1 << steps.bits);
   steps.unit = float(1.0 / whole);
-  auto fixed = [](double value) { return int32_t(std::nearbyint(std::clamp(value, -2147483520.0, 2147483520.0))); };
+  // Adding 1.5 x 2^52 rounds to a whole number, half to even, which is left in the lower bits; without a call.
+  auto fixed = [](double value) {
+    const double shifted = std::clamp(value, -2147483520.0, 2147483520.0) + 6755399441055744.0;
+    int32_t whole;
+    std::memcpy(&whole, &shifted, sizeof whole);
+    return whole;
+  };
   for (int l = 0; l <= kMostLanes; ++l) {
     steps.x[l] = fixed(l * map.xj * whole);
     steps.y[l] = fixed(l * map.yj * whole);

@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "diffbmp/span.h"
+#include "memory.h"
 
 namespace diffbmp {
 
 constexpr int kTileWidth = 128;
-constexpr int kTileHeight = 8;
+constexpr int kTileHeight = 16;
 
-constexpr int kMostLanes = 16;
+constexpr int kMostLanes = 8;  // of the widest vectors that the kernels are compiled for
 
 enum class Filter : int { kMipmap, kTrilinear, kBilinear, kNearest };
 enum class Blend : int { kOver, kAdd };
@@ -84,11 +85,11 @@ template <class Real>
 struct Plan {
   Inputs<Real> inputs;
   int tiles_x, tiles_y;
-  std::vector<SpritePlan<Real>> sprites;  // (batch, count)
-  std::vector<int64_t> slot_begin;        // batch * count + 1
-  std::vector<int64_t> tile_begin;        // tiles + 1
-  std::vector<Entry> entries;
-  std::vector<int32_t> order;  // tiles, the most expensive first
+  LargeVector<SpritePlan<Real>> sprites;  // (batch, count)
+  LargeVector<int64_t> slot_begin;        // batch * count + 1
+  LargeVector<int64_t> tile_begin;        // tiles + 1
+  LargeVector<Entry> entries;
+  LargeVector<int32_t> order;  // tiles, the most expensive first
 
   int64_t tiles() const { return inputs.batch * tiles_x * tiles_y; }
 };

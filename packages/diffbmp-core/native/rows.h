@@ -8,9 +8,10 @@
 namespace diffbmp {
 namespace {
 
-constexpr int kTileMargin = 16;  // lanes of the widest vector
-constexpr int kTileStride = kTileWidth + kTileMargin;
+constexpr int kTileStride = kTileWidth + kMostLanes;  // the last group of a row may run over
 constexpr int kTilePixels = kTileStride * kTileHeight;
+
+static_assert(kLanes<float> <= kMostLanes, "the margin of a tile is for the widest vectors");
 
 struct TileArea {
   int64_t canvas;
