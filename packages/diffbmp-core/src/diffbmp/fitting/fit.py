@@ -13,7 +13,7 @@ from torch import Tensor
 from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
-from diffbmp.fitting.schedules import Stream, blur_sigma, generator, rate_factor
+from diffbmp.fitting.schedules import Stream, blur_sigma, generator, noisy_canvas, rate_factor
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.losses.loss import View
 from diffbmp.losses.total import TotalLoss
@@ -218,8 +218,7 @@ class Fit:
         layer = scene.layer(atlas=self._atlas, sprites=sprites, renderer=self.renderer)
         background = scene.background_at(1.0)
         if self.settings.noisy_canvas:
-            noise = generator(self.settings.seed, Stream.CANVAS, index, device)
-            background = torch.rand((3, scene.height, scene.width), generator=noise, device=device, dtype=dtype)
+            background = noisy_canvas(self.settings.seed, index, (scene.height, scene.width), device, dtype)
         elif background is None:
             background = torch.ones((3, 1, 1), device=device, dtype=dtype)
         return View(

@@ -7,10 +7,11 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diffbmp.fitting.settings import BlurSettings, OptimizerSettings
 
-__all__ = ["Stream", "blur_sigma", "generator", "rate_factor"]
+__all__ = ["Stream", "blur_sigma", "generator", "noisy_canvas", "rate_factor"]
 
 
 class Stream(IntEnum):
@@ -26,6 +27,21 @@ def generator(seed: int, stream: Stream, step: int = 0, device: torch.device | s
     """Return a generator that depends on the seed, the stream and the step, and on nothing that came before."""
     state = np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(state) >> 1)
+
+
+def noisy_canvas(
+    seed: int, step: int, size: tuple[int, int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return the canvas of a step, ``(3, H, W)`` drawn from U[0, 1) (paper, section 3), from the stream ``CANVAS``.
+
+    On the CPU it comes from NumPy's SFC64, which takes half the time of PyTorch's Mersenne twister.
+    """
+    if torch.device(device).type != "cpu":
+        return torch.rand((3, *size), generator=generator(seed, Stream.CANVAS, step, device), device=device, dtype=dtype)
+    source = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, int(Stream.CANVAS), step])))
+    if dtype == torch.float64:
+        return torch.from_numpy(source.random((3, *size), dtype=np.float64))
+    return torch.from_numpy(source.random((3, *size), dtype=np.float32)).to(dtype)
 
 
 def rate_factor(settings: OptimizerSettings, step: int, steps: int) -> float:

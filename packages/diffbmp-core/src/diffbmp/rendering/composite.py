@@ -107,7 +107,8 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     Returns:
         RGB ``(..., 3, H, W)``.
     """
-    return image[..., :3, :, :] + (1 - image[..., 3:, :, :]) * background
+    color, alpha = image.split([3, 1], dim=-3)
+    return torch.addcmul(color, 1 - alpha, background)
 
 
 def _common_batch(**shapes: torch.Size) -> tuple[int, ...]:
