@@ -172,7 +172,7 @@ class TestExamples:
     def test_exporter(self, registered: Registered, scene: diffbmp.Scene, tmp_path: Path) -> None:
         told: list[float] = []
         registered("register_exporters").export(
-            scene, tmp_path / "a.csv", scale=2, renderer="auto", progress=told.append
+            scene, tmp_path / "a.csv", diffbmp.ExportOptions(scale=2), renderer="auto", progress=told.append
         )
         assert (tmp_path / "a.csv").read_text() == "x,y\n-18.000,10.000\n16.000,80.000\n"
         assert told[-1] == 1

@@ -337,10 +337,10 @@ class TestWrongFiles:
 
     def test_newer_version(self, altered: Callable[..., Path]) -> None:
         def newer(document: dict[str, Any]) -> None:
-            document.update(version=2, written_by="diffbmp 9.0", new_thing=True)
+            document.update(version=3, written_by="diffbmp 9.0", new_thing=True)
 
         assert refusal(altered({"new.bin": b""}, document=newer)) == (
-            "was written by 'diffbmp 9.0' in version 2 of the format, and this program reads versions up to 1; "
+            "was written by 'diffbmp 9.0' in version 3 of the format, and this program reads versions up to 2; "
             "install a newer diffbmp-core"
         )
 

@@ -3,7 +3,8 @@
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.cli.command import Command
 from diffbmp.errors import DiffbmpError
-from diffbmp.exporters.exporter import Exporter
+from diffbmp.exporters.exporter import Exporter, FormatOutgrown
+from diffbmp.exporters.options import ExportOptions
 from diffbmp.fitting.fit import Fit, Step
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
@@ -29,9 +30,11 @@ __all__ = [
     "Command",
     "CompositeInputs",
     "DiffbmpError",
+    "ExportOptions",
     "Exporter",
     "Fit",
     "FitResult",
+    "FormatOutgrown",
     "Gradients",
     "Initializer",
     "Loader",

@@ -92,7 +92,7 @@ def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False) -> None:
+def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False, dpi: float | None = None) -> None:
     """Write an 8-bit PNG: the same tensor gives the same bytes.
 
     Values outside [0, 1], as of a sum of sprites, are shown as the nearest end of that range, and values
@@ -103,6 +103,7 @@ def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False) -
         path: where to write, whatever its suffix.
         image: floats, RGB ``(3, h, w)`` or RGBA ``(4, h, w)``, on any device.
         premultiplied: whether RGBA is premultiplied, as renderers give it; a PNG file holds straight alpha.
+        dpi: pixels per inch to name in the file, if any.
 
     Raises:
         DiffbmpError: where the shape or type is another, or a value is NaN or infinite.
@@ -123,7 +124,8 @@ def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False) -
     values = image.clamp(0, 1).mul(255).round().to(torch.uint8)
     if values.shape[0] == 4 and bool((values[3] == 255).all()):
         values = values[:3]
-    Image.fromarray(values.movedim(0, -1).contiguous().numpy()).save(path, format="PNG")
+    named_size = {} if dpi is None else {"dpi": (dpi, dpi)}
+    Image.fromarray(values.movedim(0, -1).contiguous().numpy()).save(path, format="PNG", **named_size)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,10 +23,18 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Texture:
-    """One bitmap: a name and its pixels, alpha-only ``(1, h, w)`` or straight RGBA ``(4, h, w)``, in [0, 1]."""
+    """One bitmap: a name and its pixels, alpha-only ``(1, h, w)`` or straight RGBA ``(4, h, w)``, in [0, 1].
+
+    Attributes:
+        name: what people call it.
+        pixels: the bitmap.
+        set: the source that it was loaded from together with others, as people call it (``petals`` for the folder
+            ``petals/``); empty where it comes from nowhere.
+    """
 
     name: str
     pixels: Tensor
+    set: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.dim() != 3 or self.pixels.shape[0] not in (1, 4) or 0 in self.pixels.shape:
@@ -141,7 +149,7 @@ class Atlas:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Atlas:
         """Return the atlas on another device or in another floating dtype."""
-        moved = [Texture(t.name, t.pixels.to(device=device, dtype=dtype)) for t in self.textures]
+        moved = [replace(t, pixels=t.pixels.to(device=device, dtype=dtype)) for t in self.textures]
         same = all(m.pixels is t.pixels for m, t in zip(moved, self.textures, strict=True))
         return self if same else Atlas(moved, blur=self.blur)
 

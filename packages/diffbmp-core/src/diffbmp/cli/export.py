@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,13 +15,23 @@ from rich.progress import Progress as RichProgress
 from diffbmp.cli.configuration import assign, parse_assignment
 from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.exporters.exporter import Progress
-from diffbmp.exporters.write import exporter_for, write_scene
+from diffbmp.exporters.options import ExportOptions
+from diffbmp.exporters.write import check_options, exporter_for, write_scene
 from diffbmp.fitting.background import parse_background
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene.file import load_scene
 from diffbmp.scene.scene import Scene
+from diffbmp.settings import parse_settings
 
 __all__ = ["export_command", "render_command"]
+
+
+def _option(name: str, flag: str, **extra: Any) -> Any:
+    """Describe a flag by the field of ``ExportOptions`` that it sets."""
+    field = ExportOptions.model_fields[name]
+    shown = f" [dim]\\[default: {field.default}][/]" if field.default not in (None, False, 0) else ""
+    return typer.Option(flag, help=f"{field.description}{shown}", show_default=False, **extra)
+
 
 ScenePath = Annotated[Path, typer.Argument(help="A saved scene (*.diffbmp).", show_default=False)]
 Scale = Annotated[float, typer.Option("--scale", help="Size of the result relative to the canvas.")]
@@ -47,9 +57,10 @@ def render_command(
         output = scene.with_name(f"{scene.stem}-{scale:g}x.png" if scale != 1 else f"{scene.stem}.png")
     if output.suffix.lower() != ".png":
         raise DiffbmpError(f"render writes PNG, not '{output.name}'; `diffbmp export` writes other formats.")
-    loaded = _load(scene, scale, background, renderer, device)
+    options = parse_settings(ExportOptions, {"scale": scale}, "")
+    loaded = _load(scene, background, renderer, device)
     with _progress(output) as progress:
-        write_scene(loaded, output, scale=scale, renderer=renderer, progress=progress)
+        write_scene(loaded, output, options, renderer=renderer, progress=progress)
     height, width = loaded.scaled_size(scale)
     Console(highlight=False, soft_wrap=True).print(f"{output}: {width} x {height} pixels")
 
@@ -57,7 +68,11 @@ def render_command(
 def export_command(
     scene: ScenePath,
     output: Annotated[list[Path], typer.Option("--output", "-o", help="File to write; may be given several times.")],
-    scale: Scale = 1.0,
+    scale: Annotated[float | None, _option("scale", "--scale")] = None,
+    dpi: Annotated[float | None, _option("dpi", "--dpi")] = None,
+    groups: Annotated[str | None, _option("groups", "--groups", metavar="none|set|depth")] = None,
+    flatten_below: Annotated[int | None, _option("flatten_below", "--flatten-below", metavar="STAMP")] = None,
+    split: Annotated[bool, _option("split", "--split")] = False,
     background: Background = None,
     renderer: RendererName = "auto",
     device: Device = "auto",
@@ -74,18 +89,19 @@ def export_command(
             raise unknown_name("setting", key, ["exporters.NAME.KEY"])
         assign(values, key, value)
     tables = values["exporters"]
-    for path in output:
-        exporter_for(path, tables)
-    loaded = _load(scene, scale, background, renderer, device)
+    flags = {"scale": scale, "dpi": dpi, "groups": groups, "flatten_below": flatten_below, "split": split}
+    given = {name: value for name, value in flags.items() if value is not None}
+    options = parse_settings(ExportOptions, given, "")
+    check_options([exporter_for(path, tables) for path in output], options)
+    loaded = _load(scene, background, renderer, device)
     for path in output:
         with _progress(path) as progress:
-            write_scene(loaded, path, scale=scale, renderer=renderer, settings=tables, progress=progress)
-        Console(highlight=False, soft_wrap=True).print(str(path))
+            written = write_scene(loaded, path, options, renderer=renderer, settings=tables, progress=progress)
+        for file in written:
+            Console(highlight=False, soft_wrap=True).print(str(file))
 
 
-def _load(path: Path, scale: float, background: str | None, renderer: str, device: str) -> Scene:
-    if not 0 < scale <= 1000:
-        raise DiffbmpError(f"--scale must be above 0 and at most 1000, got {scale:g}.")
+def _load(path: Path, background: str | None, renderer: str, device: str) -> Scene:
     chosen = choose_device(renderer, device)
     scene = load_scene(path, device=str(chosen))
     if background is not None:

@@ -21,7 +21,7 @@ from diffbmp.fitting.settings import FitSettings
 
 __all__ = ["fit_command"]
 
-RESUMABLE = ("steps", "output", "export", "observe", "checkpoint")
+RESUMABLE = ("steps", "output", "export", "export_options", "observe", "checkpoint")
 """Settings that may differ from those of the fit that is resumed."""
 
 

@@ -7,12 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from diffbmp.exporters.options import ExportOptions
 from diffbmp.plugins.plugin import Plugin
 from diffbmp.scene.scene import Scene
 
-__all__ = ["Exporter", "Progress"]
+__all__ = ["Exporter", "FormatOutgrown", "Progress"]
 
 Progress = Callable[[float], None]
+
+
+class FormatOutgrown(Exception):  # noqa: N818 - a turn of the way, not an error that anybody sees
+    """Raised by an exporter where a scene is too large for the format asked for but fits its larger sibling.
+
+    The caller says so and has the sibling written instead.
+
+    Attributes:
+        suffix: of the sibling, such as ``.psb``.
+        reason: a clause: "a PSD file holds at most 30,000 pixels a side".
+    """
+
+    def __init__(self, suffix: str, reason: str) -> None:
+        super().__init__(f"{reason}; '{suffix}' holds more")
+        self.suffix, self.reason = suffix, reason
 
 
 class Exporter(Plugin, ABC):
@@ -23,17 +39,29 @@ class Exporter(Plugin, ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """File suffixes that this exporter writes, lower case with the dot."""
 
+    heeds: ClassVar[frozenset[str]] = frozenset({"scale"})
+    """The fields of ``ExportOptions`` that mean something to this format; another one that is asked for is an error."""
+
     @abstractmethod
-    def export(self, scene: Scene, path: Path, *, scale: float, renderer: str, progress: Progress) -> None:
+    def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write ``scene`` to ``path``.
 
         Args:
             scene: what to export.
             path: where to write; the caller has made it a temporary name beside the final one and renames it.
-            scale: size of the result relative to the canvas.
+            options: what was asked for. Those that the format does not heed are left at their defaults.
             renderer: the renderer to draw with, or "auto".
             progress: to be called with the fraction done, in [0, 1].
 
         Raises:
             DiffbmpError: where the format cannot hold the scene.
+            FormatOutgrown: where only a larger sibling of the format can.
         """
+
+    def layer_limit(self, options: ExportOptions) -> int | None:
+        """Return how many stamps one file can hold a layer for, or None for any number.
+
+        Args:
+            options: what was asked for; groups may take a share.
+        """
+        return None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError
-from diffbmp.exporters.write import exporter_for, write_scene
+from diffbmp.exporters.write import check_options, exporter_for, write_scene
 from diffbmp.files import output_directory
 from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.checkpoint import save_checkpoint
@@ -103,8 +103,8 @@ def check_output(settings: FitSettings) -> Path:
     Raises:
         DiffbmpError: where the folder cannot be written, or nobody exports a suffix of ``settings.export``.
     """
-    for suffix in settings.export:
-        exporter_for(f"scene.{suffix.lstrip('.')}", settings.exporters)
+    exporters = [exporter_for(f"scene.{suffix.lstrip('.')}", settings.exporters) for suffix in settings.export]
+    check_options(exporters or [exporter_for(PICTURE, settings.exporters)], settings.export_options)
     return output_directory(Path(settings.output))
 
 
@@ -130,7 +130,8 @@ def write_results(fit: Fit, seconds: float) -> dict[str, Any]:
     for suffix in ["png", *(suffix.lstrip(".") for suffix in fit.settings.export)]:
         name = PICTURE if suffix == "png" else f"scene.{suffix}"
         try:
-            write_scene(fit.scene, directory / name, renderer=fit.renderer, settings=fit.settings.exporters)
+            options = None if name == PICTURE else fit.settings.export_options
+            write_scene(fit.scene, directory / name, options, renderer=fit.renderer, settings=fit.settings.exporters)
         except DiffbmpError as error:
             failures.append(str(error))
     if failures:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from diffbmp.exporters.options import ExportOptions
 from diffbmp.rendering.renderer import Blend, Filter
 from diffbmp.settings import Settings
 
@@ -98,6 +99,9 @@ class FitSettings(Settings):
     refine: Names = Field(default_factory=list, description="Refiners that act between steps, by name, in order.")
     observe: Names = Field(default_factory=list, description="Observers that watch the fit, by name.")
     export: Names = Field(default_factory=list, description="Further files to write, by suffix (png, psd, ...).")
+    export_options: ExportOptions = Field(
+        default_factory=lambda: ExportOptions(), description="What is asked of these files."
+    )
     checkpoint: int = Field(100, ge=0, description="Steps between checkpoints; 0 writes one only at the end.")
     renderer: str = Field("auto", description="Renderer by name, or auto for the fastest that runs on the device.")
     device: str = Field("auto", description="PyTorch device, or auto for the one that the fastest renderer needs.")

@@ -15,7 +15,7 @@ from diffbmp.loaders.loader import Loader
 from diffbmp.paths import missing_path, named
 from diffbmp.plugins.registry import registry
 
-__all__ = ["load_textures"]
+__all__ = ["load_textures", "set_name"]
 
 SCHEME = re.compile(r"([A-Za-z][\w.+-]+):(.*)", re.DOTALL)
 """``NAME:rest``; one letter alone is a Windows drive."""
@@ -24,9 +24,10 @@ SCHEME = re.compile(r"([A-Za-z][\w.+-]+):(.*)", re.DOTALL)
 def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[Texture]:
     """Return the textures of all sources, in their order, under names that differ.
 
+    Every texture knows the source that it is from by its ``set``: a source gives one set, and sets differ too.
+
     Args:
-        sources: each one is ``NAME:rest`` for a registered loader (``text:HELLO``); or a file, whose loader
-        its
+        sources: each one is ``NAME:rest`` for a registered loader (``text:HELLO``); or a file, whose loader its
             suffix chooses; or a folder, of which every visible file with a known suffix is taken, in natural
             order (``leaf2`` before ``leaf10``), without the folders in it; or a glob (``petals/*.png``,
             ``**`` for any depth), taken likewise.
@@ -47,8 +48,35 @@ def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, An
 
     for name in settings:
         loader(name)  # a mistake in settings that nothing uses is still a mistake
-    textures = [texture for source in sources for name, rest in _resolve(source) for texture in loader(name).load(rest)]
-    return _distinct(textures)
+    textures = [
+        replace(texture, set=called)
+        for source, called in zip(sources, distinct([set_name(source) for source in sources]), strict=True)
+        for name, rest in _resolve(source)
+        for texture in loader(name).load(rest)
+    ]
+    names = distinct([texture.name for texture in textures])
+    return [t if t.name == name else replace(t, name=name) for t, name in zip(textures, names, strict=True)]
+
+
+def set_name(source: str) -> str:
+    """Return what people call the textures of one source.
+
+    A folder or file by its name without the suffix, a glob by the folder that it looks in, and anything with a scheme
+    as it was given: ``petals`` for ``art/petals/``, ``art/petals.png`` and ``art/petals/*.png``, ``text:HELLO`` for
+    itself.
+    """
+    scheme = SCHEME.fullmatch(source)
+    if scheme and scheme[1] in {entry.name for entry in registry().entries("loaders")}:
+        return source
+    path = _expanded(source)
+    try:
+        if path.exists():
+            path = path.resolve()
+            return (path.name if path.is_dir() else path.stem) or str(path)
+    except (OSError, ValueError):  # a name that no file can have; reading it will say so
+        return source
+    plain = [part for part in path.parent.parts if not glob.has_magic(part)]
+    return plain[-1] if plain and plain[-1] not in ("..", path.anchor) else source
 
 
 def _resolve(source: str) -> list[tuple[str, str]]:
@@ -129,19 +157,19 @@ def _natural(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), str(path)
 
 
-def _distinct(textures: list[Texture]) -> list[Texture]:
-    """Return the textures with the later ones of a name numbered: ``leaf``, ``leaf-2``, ``leaf-3``."""
-    taken = {texture.name for texture in textures}
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return the names with the later ones of a kind numbered: ``leaf``, ``leaf-2``, ``leaf-3``."""
+    taken = set(names)
     seen: dict[str, int] = {}
     result = []
-    for texture in textures:
-        count = seen.get(texture.name, 0) + 1
-        name = texture.name
+    for name in names:
+        count = seen.get(name, 0) + 1
+        chosen = name
         if count > 1:
-            while f"{texture.name}-{count}" in taken:
+            while f"{name}-{count}" in taken:
                 count += 1
-            name = f"{texture.name}-{count}"
-            taken.add(name)
-        seen[texture.name] = count
-        result.append(texture if name == texture.name else replace(texture, name=name))
+            chosen = f"{name}-{count}"
+            taken.add(chosen)
+        seen[name] = count
+        result.append(chosen)
     return result

@@ -65,7 +65,7 @@ def scene_from_entries(archive: Archive, document: schema.SceneDocument, device:
     textures = []
     for number, entry in enumerate(document.textures):
         pixels = source.get(entry.storage, schema.texture_names(number), _texture_shape(entry), dtype)
-        textures.append(Texture(entry.name, pixels.to(device)))
+        textures.append(Texture(entry.name, pixels.to(device), entry.set))
     canvas = document.canvas
     background = _background(canvas, source)
     try:

@@ -41,7 +41,8 @@ def scene_entries(scene: Scene) -> dict[str, bytes]:
     channels = {count: name for name, count in schema.CHANNELS.items()}
     textures = [
         schema.TextureEntry(
-            name=texture.name.encode("utf-8", "backslashreplace").decode(),  # a file's name need not be Unicode
+            name=_unicode(texture.name),
+            set=_unicode(texture.set),
             channels=channels[texture.pixels.shape[0]],
             width=texture.pixels.shape[2],
             height=texture.pixels.shape[1],
@@ -73,6 +74,11 @@ def scene_entries(scene: Scene) -> dict[str, bytes]:
     )
     text = encode_json(document.model_dump(), schema.FILE)
     return {schema.FILE: text, schema.TENSORS: encode_tensors(tensors), **pixels.pictures}
+
+
+def _unicode(name: str) -> str:
+    """Return a name as JSON can hold it: what a file is called need not be Unicode."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class _PixelStore:

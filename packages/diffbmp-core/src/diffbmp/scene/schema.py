@@ -1,4 +1,4 @@
-"""The schema of ``scene.json``, version 1; ``docs/scene-format.md`` describes it for people."""
+"""The schema of ``scene.json``, version 2; ``docs/scene-format.md`` describes it for people."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ FIT = "fit.json"
 FIT_TENSORS = "fit.safetensors"
 
 FORMAT: Final = "diffbmp-scene"
-VERSION = 1
+VERSION = 2
+"""The version that is written; older ones are read too."""
 
 LARGEST_CANVAS = 65_535
 """Longest side of a canvas, in pixels."""
@@ -128,6 +129,8 @@ class TextureEntry(Document):
 
     name: str
     """The name that people see, such as that of the file that it came from."""
+    set: str = ""
+    """The source that it was loaded from together with others; version 1 has none."""
     channels: Channels
     """``alpha``: coverage only. ``rgba``: straight (not premultiplied) colour and alpha."""
     width: int = Field(ge=1, le=LARGEST_TEXTURE)
