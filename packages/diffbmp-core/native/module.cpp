@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "composite.h"
+#include "layers.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -125,11 +126,60 @@ void bind(nb::module_& m) {
       });
 }
 
+// A box of pixels for each sprite of the one canvas, and room for all of them.
+const LayerBox* checked_boxes(const Array<const float, 4>& frame, const Array<const int64_t, 2>& boxes, size_t room) {
+  require(frame.shape(0) == 1, "layers are drawn of one canvas at a time");
+  require(boxes.shape(0) == frame.shape(1) && boxes.shape(1) == 4, "boxes must be (count, 4)");
+  const LayerBox* box = reinterpret_cast<const LayerBox*>(boxes.data());
+  constexpr int64_t kSide = int64_t(1) << 24;
+  size_t total = 0;
+  for (size_t k = 0; k < boxes.shape(0); ++k) {
+    const LayerBox& b = box[k];
+    require(b.width >= 0 && b.height >= 0 && b.width <= kSide && b.height <= kSide, "a box has sides of 0 to 2^24");
+    require((b.width == 0) == (b.height == 0), "an empty box has no sides at all");
+    require(b.left >= -kSide && b.top >= -kSide && b.left <= kSide && b.top <= kSide, "a box lies beyond 2^24");
+    total += size_t(4 * b.width * b.height);
+    require(total <= room, "the layers do not fit into the result");
+  }
+  require(total == room, "the result does not fit the layers");
+  return box;
+}
+
+void bind_layers(nb::module_& m) {
+  m.def("layers", [](Array<const float, 4> frame, Array<const float, 2> opacity, Array<const float, 3> color,
+                     Array<const float, 2> color_blend, Array<const int64_t, 2> texture, Array<const float, 1> texels,
+                     Array<const int64_t, 2> levels, Array<const int64_t, 2> textures, int64_t, int64_t, int blend,
+                     int filter, int threads, const std::string& target, Array<const int64_t, 2> boxes,
+                     Array<float, 1> out) {
+    const Inputs<float> inputs = checked<float>(
+        {frame, opacity, color, color_blend, texture, texels, levels, textures}, 1, 1, blend, filter);
+    const LayerBox* box = checked_boxes(frame, boxes, out.size());
+    const Target& chosen = named(target);
+    nb::gil_scoped_release release;
+    draw_layers(inputs, chosen, std::max(threads, 1), box, out.data());
+  });
+  m.def("layer_bytes", [](Array<const float, 4> frame, Array<const float, 2> opacity, Array<const float, 3> color,
+                          Array<const float, 2> color_blend, Array<const int64_t, 2> texture,
+                          Array<const float, 1> texels, Array<const int64_t, 2> levels,
+                          Array<const int64_t, 2> textures, int64_t, int64_t, int blend, int filter, int threads,
+                          const std::string& target, Array<const int64_t, 2> boxes, Array<uint8_t, 1> out,
+                          Array<int64_t, 2> shown) {
+    const Inputs<float> inputs = checked<float>(
+        {frame, opacity, color, color_blend, texture, texels, levels, textures}, 1, 1, blend, filter);
+    const LayerBox* box = checked_boxes(frame, boxes, out.size());
+    require(shown.shape(0) == boxes.shape(0) && shown.shape(1) == 4, "shown must be (count, 4)");
+    const Target& chosen = named(target);
+    nb::gil_scoped_release release;
+    draw_layer_bytes(inputs, chosen, std::max(threads, 1), box, out.data(), reinterpret_cast<LayerBox*>(shown.data()));
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
   bind<float>(m);
   bind<double>(m);
+  bind_layers(m);
   m.def("targets", [] {
     const Target* targets[kMostTargets];
     std::vector<std::string> names;

@@ -44,6 +44,7 @@ class Cpu(Renderer):
     name = "cpu"
     priority = 0
     dtypes = (torch.float32, torch.float64)
+    draws_layers = True
 
     class Settings(SettingsModel):
         """Settings of the CPU renderer."""
@@ -90,6 +91,19 @@ class Cpu(Renderer):
         self._call("backward", inputs, grad_image.detach(), *totals, texels)
         frame, opacity, color, color_blend = totals
         return Gradients(frame, opacity, color, color_blend, texels if texel_gradient else None)
+
+    def layers(self, inputs: CompositeInputs, boxes: Tensor) -> Tensor:
+        """Draw sprites side by side on all threads, by the kernels of ``forward``."""
+        drawn = torch.empty(4 * int(boxes[:, 2:].prod(dim=1).sum()), dtype=torch.float32)
+        self._call("layers", inputs, boxes.contiguous(), drawn)
+        return drawn
+
+    def layer_bytes(self, inputs: CompositeInputs, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw and quantise band by band, so that no whole layer is ever held in floats."""
+        drawn = torch.empty(4 * int(boxes[:, 2:].prod(dim=1).sum()), dtype=torch.uint8)
+        shown = torch.empty_like(boxes)
+        self._call("layer_bytes", inputs, boxes.contiguous(), drawn, shown)
+        return drawn, shown
 
     def time_fetches(self, inputs: CompositeInputs, repeats: int = 5) -> dict[str, float]:
         """Only read the texture, bilinearly, for every pair of float32 ``inputs``, on one thread: a floor.

@@ -11,7 +11,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.rendering.selection import renderer_for
 
-__all__: list[str] = []
+__all__ = ["check_values"]
 
 
 @torch.library.custom_op("diffbmp::composite", mutates_args=())
@@ -36,7 +36,7 @@ def composite_op(
         DiffbmpError: on the CPU, for a NaN or an infinity or an index that is none of a texture.
     """
     if frame.device.type == "cpu":
-        _check_values(frame, opacity, color, color_blend, texture, len(textures))
+        check_values(frame, opacity, color, color_blend, texture, len(textures))
     inputs = CompositeInputs(
         frame.contiguous(), opacity.contiguous(), color.contiguous(), color_blend.contiguous(),
         texture.contiguous(), texels.contiguous(), levels.contiguous(), textures.contiguous(),
@@ -45,7 +45,7 @@ def composite_op(
     return renderer_for(renderer, frame.device, frame.dtype).forward(inputs)
 
 
-def _check_values(
+def check_values(
     frame: Tensor, opacity: Tensor, color: Tensor, color_blend: Tensor, texture: Tensor, textures: int
 ) -> None:
     """Refuse what is wrong in value and not in shape: here, so that compiled code is checked too."""

@@ -7,6 +7,7 @@ bounded by drawing a run of pixels at a time; the gradient is written out below,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -151,6 +152,7 @@ class Reference(Renderer):
     name = "reference"
     priority = -100
     dtypes = (torch.float32, torch.float64)
+    draws_layers = True
 
     class Settings(SettingsModel):
         """Settings of the reference renderer."""
@@ -190,6 +192,20 @@ class Reference(Renderer):
             if texels is not None and part.texels is not None:
                 texels += part.texels
         return Gradients(frame, opacity, color, color_blend, texels)
+
+    def layers(self, inputs: CompositeInputs, boxes: Tensor) -> Tensor:
+        """Draw one sprite after the other, a run of its pixels at a time."""
+        parts = [inputs.frame.new_zeros(0)]
+        for index, (left, top, width, height) in enumerate(boxes.tolist()):
+            sprite = slice(index, index + 1)
+            moved = inputs.frame[:, sprite] - inputs.frame.new_tensor([[0, 0, left], [0, 0, top]])
+            one = replace(
+                inputs, frame=moved, opacity=inputs.opacity[:, sprite], color=inputs.color[:, sprite],
+                color_blend=inputs.color_blend[:, sprite], texture=inputs.texture[:, sprite],
+                height=height, width=width, blend="over",
+            )  # fmt: skip
+            parts += [self.forward(one)[0].flatten()] if width * height else []
+        return torch.cat(parts)
 
     def _runs(self, inputs: CompositeInputs) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the flattened canvas with the pixel centres in them."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffbmp.plugins.plugin import Plugin
+from diffbmp.rendering.quantize import straight_bytes
 
 __all__ = ["BLENDS", "FILTERS", "Blend", "CompositeInputs", "Filter", "Gradients", "Renderer"]
 
@@ -96,6 +97,9 @@ class Renderer(Plugin):
     state_planes: ClassVar[int] = 0
     """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""
 
+    draws_layers: ClassVar[bool] = False
+    """Whether it has ``layers``; where not, the layers of exported files are drawn on the CPU."""
+
     @classmethod
     def unavailable(cls, device: torch.device) -> str | None:
         """Return why this renderer cannot draw on ``device``, in one clause, or None where it can."""
@@ -122,3 +126,27 @@ class Renderer(Plugin):
             texel_gradient: whether the gradient of ``texels`` is wanted.
         """
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def layers(self, inputs: CompositeInputs, boxes: Tensor) -> Tensor:
+        """Draw each sprite alone, into a box of its own; optional, see ``draws_layers``.
+
+        Args:
+            inputs: one canvas (B = 1) in float32. What is wanted of it are its sprites: neither its blend nor its
+                size matters.
+            boxes: ``(N, 4)`` int64 on the CPU, (left, top, width, height) in canvas pixels for each sprite; 0 x 0 where
+                nothing is to be drawn.
+
+        Returns:
+            Premultiplied RGBA, float32, on the device of ``inputs``: ``(4, height, width)`` of each box, flattened, one
+            after the other.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.layers")
+
+    def layer_bytes(self, inputs: CompositeInputs, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw layers as files hold them; made of ``layers`` where a renderer has no quicker way.
+
+        Returns:
+            Straight RGBA, uint8, laid out like the result of ``layers``, the nearest value, colours 0 where alpha is;
+            and ``(N, 4)`` int64 on the CPU, the box (within its box) outside of which alpha is 0.
+        """
+        return straight_bytes(self.layers(inputs, boxes), boxes)
