@@ -63,18 +63,21 @@ void draw_band(const Inputs<float>& in, const Target& target, int64_t k, const L
 
 uint8_t nearest_byte(float value) { return uint8_t(std::clamp(value, 0.0f, 1.0f) * 255.0f + 0.5f); }
 
-// Premultiplied to straight; returns where alpha is not 0, in rows and columns of the band.
-LayerBox quantize(const float* image, int64_t pixels, int64_t width, uint8_t* out, int64_t plane) {
+// Premultiplied to straight; returns where alpha is not 0, in rows and columns of the band. `tint` is the one colour of
+// a layer that has no other, or null.
+LayerBox quantize(const float* image, int64_t pixels, int64_t width, const float* tint, uint8_t* out, int64_t plane) {
   const float *red = image, *green = red + pixels, *blue = green + pixels, *alpha = blue + pixels;
+  if (tint)
+    for (int c = 0; c < 3; ++c) std::memset(out + c * plane, nearest_byte(tint[c]), size_t(pixels));
   int64_t left = width, right = 0, top = -1, bottom = 0;
   for (int64_t p = 0, row = 0; p < pixels; p += width, ++row) {
     for (int64_t j = p; j < p + width; ++j) {
-      const uint8_t a = nearest_byte(alpha[j]);
+      const uint8_t a = out[3 * plane + j] = nearest_byte(alpha[j]);
+      if (tint) continue;
       const float divisor = a ? 1.0f / alpha[j] : 0.0f;
       out[j] = nearest_byte(red[j] * divisor);
       out[plane + j] = nearest_byte(green[j] * divisor);
       out[2 * plane + j] = nearest_byte(blue[j] * divisor);
-      out[3 * plane + j] = a;
     }
     const uint8_t* line = out + 3 * plane + p;
     int64_t first = 0, last = width;
@@ -119,7 +122,9 @@ void draw_layer_bytes(const Inputs<float>& inputs, const Target& target, int thr
     const int64_t pixels = job.height * box.width;
     float* band = static_cast<float*>(bands[worker].block(0, 4 * pixels * sizeof(float)));
     draw_band(inputs, target, job.layer, box, job, scratch[worker], band);
-    seen[n] = quantize(band, pixels, box.width, out + starts[job.layer] + job.top * box.width, box.height * box.width);
+    const bool is_tinted = inputs.textures[3 * inputs.texture[job.layer] + 2] == 1;
+    seen[n] = quantize(band, pixels, box.width, is_tinted ? inputs.color + 3 * job.layer : nullptr,
+                       out + starts[job.layer] + job.top * box.width, box.height * box.width);
   });
   std::fill_n(shown, inputs.count, LayerBox{0, 0, 0, 0});
   for (size_t n = 0; n < jobs.size(); ++n) {

@@ -17,7 +17,8 @@ struct LayerBox {
 // Premultiplied floats. `inputs` is one canvas, of which only the sprites count; a box for each.
 void draw_layers(const Inputs<float>& inputs, const Target& target, int threads, const LayerBox* boxes, float* out);
 
-// Straight alpha in bytes, nearest; colours are 0 where alpha is. `shown` is where in its box each layer's alpha is not
+// Straight alpha in bytes, nearest. Where alpha is 0, colours are those of the tint for an alpha-only texture, which so
+// has one colour throughout and packs well, and 0 for the others. `shown` is where in its box each layer's alpha is not
 // 0: empty (all four 0) where it is nowhere.
 void draw_layer_bytes(const Inputs<float>& inputs, const Target& target, int threads, const LayerBox* boxes,
                       uint8_t* out, LayerBox* shown);

@@ -3,8 +3,9 @@
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.cli.command import Command
 from diffbmp.errors import DiffbmpError
-from diffbmp.exporters.exporter import Exporter, FormatOutgrown
+from diffbmp.exporters.exporter import Exporter, FormatOutgrown, Progress
 from diffbmp.exporters.options import ExportOptions
+from diffbmp.exporters.stack import LayerStack, StackLayer
 from diffbmp.fitting.fit import Fit, Step
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
@@ -37,16 +38,19 @@ __all__ = [
     "FormatOutgrown",
     "Gradients",
     "Initializer",
+    "LayerStack",
     "Loader",
     "Loss",
     "Observer",
     "Part",
     "Plugin",
+    "Progress",
     "Refiner",
     "Renderer",
     "Scene",
     "Settings",
     "Sprites",
+    "StackLayer",
     "Stamps",
     "Start",
     "Step",

@@ -20,7 +20,15 @@ from torch import Tensor
 from diffbmp.errors import DiffbmpError
 from diffbmp.paths import named, require_file
 
-__all__ = ["LARGEST_PICTURE", "decode_pictures", "read_image", "resized", "tensor_from_picture", "write_png"]
+__all__ = [
+    "LARGEST_PICTURE",
+    "decode_pictures",
+    "eight_bits",
+    "read_image",
+    "resized",
+    "tensor_from_picture",
+    "write_png",
+]
 
 LARGEST_PICTURE = 178_956_970
 """Most pixels that a picture may have, all frames together: 2^29 bytes of 8-bit RGB, Pillow's own limit."""
@@ -95,9 +103,7 @@ def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False, dpi: float | None = None) -> None:
     """Write an 8-bit PNG: the same tensor gives the same bytes.
 
-    Values outside [0, 1], as of a sum of sprites, are shown as the nearest end of that range, and values
-    between two steps as the nearer step. Where alpha rounds to 0 colours are written as black, and a picture
-    whose alpha is 1 throughout as RGB.
+    A picture whose alpha is 1 throughout is written as RGB.
 
     Args:
         path: where to write, whatever its suffix.
@@ -108,6 +114,29 @@ def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False, d
     Raises:
         DiffbmpError: where the shape or type is another, or a value is NaN or infinite.
         OSError: where the file cannot be written.
+    """
+    values = eight_bits(image, premultiplied=premultiplied)
+    if values.shape[0] == 4 and bool((values[3] == 255).all()):
+        values = values[:3]
+    named_size = {} if dpi is None else {"dpi": (dpi, dpi)}
+    Image.fromarray(values.movedim(0, -1).contiguous().numpy()).save(path, format="PNG", **named_size)
+
+
+def eight_bits(image: Tensor, *, premultiplied: bool = False) -> Tensor:
+    """Return a picture in 8 bits, with straight alpha, as files hold it.
+
+    Values outside [0, 1], as of a sum of sprites, become the nearest end of that range, and values between two steps
+    the nearer step. Where alpha rounds to 0 colours become black.
+
+    Args:
+        image: floats, RGB ``(3, h, w)`` or RGBA ``(4, h, w)``, on any device.
+        premultiplied: whether RGBA is premultiplied, as renderers give it.
+
+    Returns:
+        uint8 of the same shape, on the CPU.
+
+    Raises:
+        DiffbmpError: where the shape or type is another, or a value is NaN or infinite.
     """
     if image.dim() != 3 or image.shape[0] not in (3, 4) or 0 in image.shape or not image.is_floating_point():
         shape = tuple(image.shape)
@@ -121,11 +150,7 @@ def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False, d
         if premultiplied:
             color = color / torch.where(visible, alpha, 1.0)
         image = torch.cat([torch.where(visible, color, 0.0), alpha])
-    values = image.clamp(0, 1).mul(255).round().to(torch.uint8)
-    if values.shape[0] == 4 and bool((values[3] == 255).all()):
-        values = values[:3]
-    named_size = {} if dpi is None else {"dpi": (dpi, dpi)}
-    Image.fromarray(values.movedim(0, -1).contiguous().numpy()).save(path, format="PNG", **named_size)
+    return image.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 @contextmanager

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.errors import DiffbmpError
+from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.operator import check_values
 from diffbmp.rendering.quantize import split_opacity
-from diffbmp.rendering.renderer import CompositeInputs, Renderer
+from diffbmp.rendering.renderer import FILTERS, CompositeInputs, Renderer
 from diffbmp.rendering.sampling import invert_frames, mip_levels
 from diffbmp.rendering.selection import renderer_choices, renderer_for, resolve_renderer
 from diffbmp.rendering.sprites import Sprites
 
-__all__ = ["Layer", "draw_layers", "layer_boxes", "straight_layers"]
+__all__ = ["Layer", "draw_layers", "layer_boxes", "sprite_boxes", "straight_layers"]
 
 BATCH_PIXELS = 2**22
 """Pixels that are drawn at once (64 MiB of floats, 16 MiB of bytes), unless one layer alone has more."""
@@ -113,6 +113,13 @@ def straight_layers(
             )
 
 
+def sprite_boxes(
+    sprites: Sprites, atlas: Atlas, *, size: tuple[int, int], alpha_max: float = 1.0, filter: str = "mipmap"
+) -> Tensor:
+    """Return the box of pixels that each sprite can touch on a canvas of ``size``; see ``layer_boxes``."""
+    return layer_boxes(_inputs(sprites, atlas, size, alpha_max, filter, sprites.frame.device))
+
+
 @torch.no_grad()
 def layer_boxes(inputs: CompositeInputs) -> Tensor:
     """Return the box of canvas pixels that each sprite of one canvas can touch, cut to the canvas.
@@ -144,10 +151,19 @@ def layer_boxes(inputs: CompositeInputs) -> Tensor:
 def _prepared(
     sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, renderer: str
 ) -> tuple[CompositeInputs, Renderer]:
-    """Return the sprites as float32 inputs on the device of the renderer that draws them."""
+    """Return the sprites as inputs on the device of the renderer that draws them, and that renderer."""
+    drawing, device = _drawing(renderer, sprites.frame.device, sprites.frame.dtype)
+    return _inputs(sprites, atlas, size, alpha_max, filter, device), drawing
+
+
+def _inputs(
+    sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, device: torch.device
+) -> CompositeInputs:
+    """Return the sprites of one canvas as float32 inputs on ``device``."""
     if sprites.frame.dim() != 3 or sprites.texture.dim() != 1:
         raise DiffbmpError("Layers are drawn of one canvas, not of a batch; pass one canvas at a time.")
-    drawing, device = _drawing(renderer, sprites.frame.device, sprites.frame.dtype)
+    if filter not in FILTERS:
+        raise unknown_name("filter", filter, FILTERS)
     atlas = atlas.to(device, torch.float32)
 
     def moved(value: Tensor) -> Tensor:
@@ -161,7 +177,7 @@ def _prepared(
         atlas.texels.detach(), atlas.levels, atlas.table, *size, "over", filter,
     )  # fmt: skip
     check_values(frame, inputs.opacity, inputs.color, inputs.color_blend, texture, len(atlas))
-    return inputs, drawing
+    return inputs
 
 
 def _drawing(renderer: str, device: torch.device, dtype: torch.dtype) -> tuple[Renderer, torch.device]:

@@ -26,15 +26,17 @@ def split_opacity(opacity: Tensor) -> tuple[Tensor, Tensor]:
     return byte.long(), factor.to(opacity)
 
 
-def straight_bytes(layers: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+def straight_bytes(layers: Tensor, boxes: Tensor, tints: Tensor) -> tuple[Tensor, Tensor]:
     """Round layers to straight alpha in 8 bits; see ``Renderer.layer_bytes``.
 
     Args:
         layers: premultiplied RGBA, flat, as ``Renderer.layers`` returns it.
         boxes: ``(N, 4)`` int64, (left, top, width, height).
+        tints: ``(N, 3)``, the one colour of a layer that has no other, in [0, 1]; NaN for a layer of many colours.
     """
     quantized = torch.empty(layers.shape, dtype=torch.uint8, device=layers.device)
     shown = torch.zeros_like(boxes)
+    tinted = ~tints.isnan().any(dim=1)
     start = 0
     for index, (width, height) in enumerate(boxes[:, 2:].tolist()):
         if not width * height:
@@ -44,10 +46,11 @@ def straight_bytes(layers: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         layer = layers[part].view(4, height, width)
         alpha = _nearest_byte(layer[3])
         visible = alpha > 0
-        color = layer[:3] / torch.where(visible, layer[3], 1.0)
-        quantized[part].view(4, height, width).copy_(
-            torch.cat([_nearest_byte(torch.where(visible, color, 0.0)), alpha[None]])
-        )
+        if tinted[index]:
+            color = tints[index, :, None, None].expand(3, height, width)
+        else:
+            color = torch.where(visible, layer[:3] / torch.where(visible, layer[3], 1.0), 0.0)
+        quantized[part].view(4, height, width).copy_(torch.cat([_nearest_byte(color), alpha[None]]))
         rows, columns = visible.any(dim=1).nonzero().flatten(), visible.any(dim=0).nonzero().flatten()
         if len(rows):
             left, top = int(columns[0]), int(rows[0])

@@ -146,7 +146,9 @@ class Renderer(Plugin):
         """Draw layers as files hold them; made of ``layers`` where a renderer has no quicker way.
 
         Returns:
-            Straight RGBA, uint8, laid out like the result of ``layers``, the nearest value, colours 0 where alpha is;
-            and ``(N, 4)`` int64 on the CPU, the box (within its box) outside of which alpha is 0.
+            Straight RGBA, uint8, laid out like the result of ``layers``, the nearest value; and ``(N, 4)`` int64 on the
+            CPU, the box (within its box) outside of which alpha is 0. Where alpha is 0, colours are the tint for an
+            alpha-only texture, which so has one colour throughout and compresses well, and 0 for the others.
         """
-        return straight_bytes(self.layers(inputs, boxes), boxes)
+        tints = torch.where((inputs.textures[inputs.texture[0], 2] == 1)[:, None], inputs.color[0], torch.nan)
+        return straight_bytes(self.layers(inputs, boxes), boxes, tints)
