@@ -37,7 +37,8 @@ def noisy_canvas(
     On the CPU it comes from NumPy's SFC64, which takes half the time of PyTorch's Mersenne twister.
     """
     if torch.device(device).type != "cpu":
-        return torch.rand((3, *size), generator=generator(seed, Stream.CANVAS, step, device), device=device, dtype=dtype)
+        noise = generator(seed, Stream.CANVAS, step, device)
+        return torch.rand((3, *size), generator=noise, device=device, dtype=dtype)
     source = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, int(Stream.CANVAS), step])))
     if dtype == torch.float64:
         return torch.from_numpy(source.random((3, *size), dtype=np.float64))
