@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,19 +91,14 @@ class Atlas:
         table: list[tuple[int, int, int]] = []
         extent: list[tuple[float, float]] = []
         offset = 0
-        for texture in textures:
-            image = _premultiplied(texture.pixels)
-            height, width = image.shape[-2:]
-            if blur > 0:
-                image = gaussian_blur(image, blur * max(height, width) / BLUR_UNIT)
-            extent.append((image.shape[-1] / width, image.shape[-2] / height))
-            chain = _mip_chain(image)
-            table.append((len(levels), len(chain), image.shape[0]))
+        for texture, chain in zip(textures, _packed_chains(textures, blur), strict=True):
+            height, width = texture.pixels.shape[-2:]
+            extent.append((chain[0].width / width, chain[0].height / height))
+            table.append((len(levels), len(chain), texture.pixels.shape[0]))
             for level in chain:
-                levels.append((offset, level.shape[-1], level.shape[-2]))
-                bordered = torch.nn.functional.pad(level, (1, 1, 1, 1))
-                parts.append(bordered.movedim(0, -1).reshape(-1))
-                offset += parts[-1].numel()
+                levels.append((offset, level.width, level.height))
+                parts.append(level.texels)
+                offset += level.texels.numel()
         device = kind.device
         self.texels = torch.cat(parts)
         self.levels = torch.tensor(levels, dtype=torch.int64, device=device)
@@ -154,15 +150,41 @@ class Atlas:
         return self if same else Atlas(moved, blur=self.blur)
 
 
+class _Level(NamedTuple):
+    """One mip level as packed: its size without the border, and ``(height + 2) (width + 2) C`` texels."""
+
+    width: int
+    height: int
+    texels: Tensor
+
+
+def _packed_chains(textures: Sequence[Texture], blur: float) -> list[list[_Level]]:
+    """Return the levels of each texture, premultiplied; textures of one size are filtered together."""
+    alike: dict[torch.Size, list[int]] = {}
+    for index, texture in enumerate(textures):
+        alike.setdefault(texture.pixels.shape, []).append(index)
+    chains: list[list[_Level]] = [[] for _ in textures]
+    for shape, members in alike.items():
+        images = _premultiplied(torch.stack([textures[index].pixels for index in members]))
+        if blur > 0:
+            images = gaussian_blur(images, blur * max(shape[-2:]) / BLUR_UNIT)
+        for level in _mip_chain(images):
+            bordered = torch.nn.functional.pad(level, (1, 1, 1, 1)).movedim(1, -1).flatten(1)
+            for index, texels in zip(members, bordered, strict=True):
+                chains[index].append(_Level(level.shape[-1], level.shape[-2], texels))
+    return chains
+
+
 def _premultiplied(pixels: Tensor) -> Tensor:
-    if pixels.shape[0] == 1:
+    if pixels.shape[-3] == 1:
         return pixels
-    return torch.cat([pixels[:3] * pixels[3:], pixels[3:]])
+    color, alpha = torch.split(pixels, [3, 1], dim=-3)
+    return torch.cat([color * alpha, alpha], dim=-3)
 
 
-def _mip_chain(image: Tensor) -> list[Tensor]:
-    """Return the levels ``(C, h, w)``, each half of the one before (rounded up), down to one texel."""
-    chain = [image]
+def _mip_chain(images: Tensor) -> list[Tensor]:
+    """Return the levels ``(..., h, w)``, each half of the one before (rounded up), down to one texel."""
+    chain = [images]
     while max(chain[-1].shape[-2:]) > 1:
         chain.append(halve(chain[-1]))
     return chain

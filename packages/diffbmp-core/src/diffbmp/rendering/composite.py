@@ -107,7 +107,7 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     Returns:
         RGB ``(..., 3, H, W)``.
     """
-    color, alpha = image.split([3, 1], dim=-3)
+    color, alpha = torch.split(image, [3, 1], dim=-3)
     return torch.addcmul(color, 1 - alpha, background)
 
 
