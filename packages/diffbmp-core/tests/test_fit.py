@@ -14,8 +14,8 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.checkpoint import load_checkpoint, save_checkpoint
 from diffbmp.fitting.fit import Fit, Step, Target
 from diffbmp.fitting.run import CHECKPOINT, PICTURE, REPORT, SCENE
-from diffbmp.fitting.schedules import Stream, blur_sigma, generator, rate_factor
-from diffbmp.fitting.settings import BlurSettings, FitSettings, OptimizerSettings
+from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, rate_factor
+from diffbmp.fitting.settings import BlurSettings, CanvasSettings, FitSettings, OptimizerSettings
 from diffbmp.plugins.registry import registry
 
 
@@ -55,7 +55,9 @@ class TestFit:
 
     @pytest.mark.parametrize("stop_after", [1, 3, 5])
     def test_resumes_to_the_same_result(self, photo: Path, stamps: Path, tmp_path: Path, stop_after: int) -> None:
-        settings = settings_of(photo, stamps, tmp_path, loss={"mse": 1.0, "l1": 0.1})
+        refiners = {"relocate": {"every": 2, "after": 0, "margin": 0}, "grow": {"stages": 3}}
+        changes = {"refiners": refiners, "canvas": {"shortest": 16}, "blur": {"sigma": 1.0}}
+        settings = settings_of(photo, stamps, tmp_path, loss={"mse": 1.0, "l1": 0.1}, **changes)
         whole = start_fit(settings).run()
         stopped = start_fit(settings)
         for step in stopped:
@@ -96,7 +98,7 @@ class TestFit:
 
     def test_each_rate_moves_its_parameter_by_its_own_unit(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         rates = {"position": 0.25, "scale": 0.0, "rotation": 0.125, "color": 0.0, "opacity": 0.0}
-        fit = start_fit(settings_of(photo, stamps, tmp_path, optimizer=rates))
+        fit = start_fit(settings_of(photo, stamps, tmp_path, optimizer={**rates, "unit": "pixel"}, refine=[]))
         before = parameters(fit)
         next(iter(fit))
         after = parameters(fit)
@@ -104,6 +106,19 @@ class TestFit:
         assert (after["parts.0.position"] - before["parts.0.position"]).abs().max() == pytest.approx(0.25, rel=1e-3)
         assert (after["parts.0.rotation"] - before["parts.0.rotation"]).abs().max() == pytest.approx(0.125, rel=1e-3)
         assert torch.equal(after["parts.0.scale"], before["parts.0.scale"])
+
+    def test_lengths_change_in_units_of_the_stamp(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
+        rates = {"position": 0.25, "scale": 0.125}
+        fit = start_fit(settings_of(photo, stamps, tmp_path, optimizer=rates, refine=[]))
+        before = parameters(fit)
+        next(iter(fit))
+        after = parameters(fit)
+        size = before["parts.0.scale"]
+        moved = (after["parts.0.position"] - before["parts.0.position"]).abs() / size[:, None]
+        grown = (after["parts.0.scale"] - before["parts.0.scale"]).abs() / size
+        assert moved.max() == pytest.approx(0.25, rel=1e-3)
+        assert grown.max() == pytest.approx(0.125, rel=1e-3)
+        assert size.max() > 1.5 * size.min()
 
 
 class Watcher(diffbmp.Observer):
@@ -152,7 +167,7 @@ class TestObservers:
 
 class TestSchedules:
     def test_exponential_is_the_papers(self) -> None:
-        assert rate_factor(OptimizerSettings(), 10, 100) == pytest.approx(0.99**10)
+        assert rate_factor(OptimizerSettings(schedule="exponential"), 10, 100) == pytest.approx(0.99**10)
 
     def test_cosine_goes_from_one_to_final(self) -> None:
         settings = OptimizerSettings(schedule="cosine", final=0.1)
@@ -166,6 +181,13 @@ class TestSchedules:
         assert sorted(sigmas, reverse=True) == sigmas
         assert sorted(set(sigmas)) == [0.0, 0.5, 1.0, 1.5, 2.0]
         assert not any(sigmas[20:])
+
+    def test_the_canvas_doubles_until_it_is_whole(self) -> None:
+        settings = CanvasSettings(shortest=64, until=0.5)
+        scales = [canvas_scale(settings, step, 20, (600, 300)) for step in range(20)]
+        assert scales == [0.25] * 5 + [0.5] * 5 + [1.0] * 10
+        assert canvas_scale(settings, 0, 20, (100, 127)) == 1.0
+        assert canvas_scale(CanvasSettings(until=0), 0, 20, (4096, 4096)) == 1.0
 
     def test_streams_are_independent_and_stateless(self) -> None:
         def draw(*key: Any) -> float:
@@ -190,7 +212,7 @@ class TestPythonApi:
         assert set(wanted.split()) <= report.keys()
         assert report["stamps"] == 8
         assert report["steps"] == 3
-        assert report["settings"]["optimizer"]["position"] == 1.0
+        assert report["settings"]["optimizer"]["position"] == 0.1
         assert report["peak_memory"] > 10e6
         loaded = diffbmp.load_scene(output / SCENE)
         assert torch.equal(loaded.render(renderer="reference"), result.scene.render(renderer="reference"))

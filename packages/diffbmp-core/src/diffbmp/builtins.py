@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffbmp.exporters.png import PngExporter
 from diffbmp.fitting.preview import Preview
+from diffbmp.initializers.greedy import Greedy
 from diffbmp.initializers.grid import Grid
 from diffbmp.initializers.random import Random
 from diffbmp.initializers.scene import FromScene
@@ -16,6 +17,8 @@ from diffbmp.losses.pixelwise import Huber, MeanAbsoluteError, MeanSquaredError
 from diffbmp.losses.spatial import Spatial
 from diffbmp.losses.ssim import StructuralSimilarity
 from diffbmp.plugins.hookspecs import Register, hookimpl
+from diffbmp.refiners.grow import Grow
+from diffbmp.refiners.relocate import Relocate
 from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.reference import Reference
 from diffbmp.stamps.stamps import Stamps
@@ -53,9 +56,16 @@ def register_losses(register: Register) -> None:
 
 @hookimpl
 def register_initializers(register: Register) -> None:
-    """Register the structure-aware, the random and the regular start, and the start from a scene."""
-    for initializer in (Structure, Random, Grid, FromScene):
+    """Register the greedy, the structure-aware, the random and the regular start, and the start from a scene."""
+    for initializer in (Greedy, Structure, Random, Grid, FromScene):
         register(initializer)
+
+
+@hookimpl
+def register_refiners(register: Register) -> None:
+    """Register grow and relocate."""
+    for refiner in (Grow, Relocate):
+        register(refiner)
 
 
 @hookimpl

@@ -37,6 +37,7 @@ def fit_command(
     target: Annotated[str | None, typer.Argument(help="Picture to compose.", show_default=False)] = None,
     stamps: Annotated[list[str] | None, _option("stamps", "--stamps", "-s", metavar="SOURCE")] = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="FOLDER")] = None,
+    preset: Annotated[str | None, _option("preset", "--preset", metavar="paper|fast|balanced|best")] = None,
     n: Annotated[int | None, _option("n", "-n")] = None,
     steps: Annotated[int | None, _option("steps", "--steps")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,

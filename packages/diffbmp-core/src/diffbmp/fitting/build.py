@@ -13,6 +13,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.background import parse_background
 from diffbmp.fitting.fit import Fit, Target
 from diffbmp.fitting.observer import Observer
+from diffbmp.fitting.presets import automatic_count
 from diffbmp.fitting.schedules import Stream, generator
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import read_image
@@ -63,14 +64,24 @@ def start_fit(
     initializer = registry().create(
         "initializers", settings.initializer, settings.initializers.get(settings.initializer)
     )
+    if settings.n is None:
+        settings = settings.model_copy(update={"n": automatic_count(goal.alpha, height, width, len(atlas))})
+    assert settings.n is not None
+    refiners = [registry().create("refiners", name, settings.refiners.get(name)) for name in settings.refine]
+    blends = torch.full((len(atlas),), settings.color_blend)
     start = Start(
-        count=settings.n,
+        count=min([settings.n, *(refiner.start_count(settings.n, settings.steps) for refiner in refiners)]),
+        total=settings.n,
         height=height,
         width=width,
         target=goal.color,
         target_alpha=goal.alpha,
         atlas=atlas,
         generator=generator(settings.seed, Stream.START),
+        background=background,
+        color_blend=blends,
+        alpha_max=settings.alpha_max,
+        blend=settings.blend,
     )
     stamps = initializer(start)
     stamps.color_blend.fill_(settings.color_blend)

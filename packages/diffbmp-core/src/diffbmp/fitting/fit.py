@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
+from diffbmp.fitting.candidates import UNKNOWN_CANVAS
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
-from diffbmp.fitting.schedules import Stream, blur_sigma, generator, noisy_canvas, rate_factor
+from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, noisy_canvas, rate_factor
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.losses.loss import View
 from diffbmp.losses.total import TotalLoss
 from diffbmp.metrics import psnr
 from diffbmp.rendering.composite import over_background
 from diffbmp.rendering.selection import choose_renderer, renderer_key
+from diffbmp.rendering.sprites import Sprites
 from diffbmp.scene.scene import Scene
+from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Fit", "Step", "Target"]
 
@@ -59,6 +62,19 @@ class Target:
         if self.alpha is None:
             return self.color
         return self.color * self.alpha + (1 - self.alpha) * background
+
+    def at(self, size: tuple[int, int]) -> Target:
+        """Return the target at another size (height, width), shrunk by area."""
+        if tuple(self.color.shape[1:]) == size:
+            return self
+
+        def shrunk(image: Tensor) -> Tensor:
+            return torch.nn.functional.interpolate(image[None], size=size, mode="area")[0]
+
+        if self.alpha is None:
+            return Target(shrunk(self.color), None)
+        alpha = shrunk(self.alpha)
+        return Target(shrunk(self.color * self.alpha) / alpha.clamp(min=1e-6), alpha)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Target:
         """Return the target on another device or in another dtype."""
@@ -124,13 +140,18 @@ class Fit:
                 f"The target is {width} x {height} pixels but the canvas is {scene.width} x {scene.height}; "
                 "they must be of one size."
             )
+        self.refiners = list(refiners)
+        for refiner in self.refiners:
+            if refiner.needs_target and self.target is None:
+                raise DiffbmpError(
+                    f"The refiner '{refiner.name}' needs a target, and there is none; leave it out of 'refine'."
+                )
         self.loss = loss
         self.loss.check(
-            (scene.height, scene.width),
+            scene.scaled_size(self._canvas_scale(0)),
             has_target=self.target is not None,
             target_alpha=self.target is not None and self.target.alpha is not None,
         )
-        self.refiners = list(refiners)
         self.observers = list(observers)
         name = choose_renderer(settings.renderer, texels.device)
         self.renderer = renderer_key(name, settings.renderers.get(name))
@@ -139,6 +160,56 @@ class Fit:
         self.stopping = False
         self.losses: list[float] = []
         self._atlas = scene.atlas
+        self._goals: dict[tuple[int, int], Target] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of stamps that there will be, with those that a refiner still adds."""
+        return max(self.settings.n or 0, len(self.scene.sprites()))
+
+    @property
+    def stamps(self) -> Stamps:
+        """The part in front, if it is of stamps: what refiners move.
+
+        Raises:
+            DiffbmpError: where it is of another kind.
+        """
+        part = self.scene.parts[-1]
+        if not isinstance(part, Stamps):
+            raise DiffbmpError(f"This fit's refiners move stamps, but the part in front is of kind '{part.name}'.")
+        return part
+
+    @property
+    def color_blend(self) -> Tensor:
+        """``(T,)``: the colour blend of stamps of each texture."""
+        return torch.full((len(self.scene.atlas),), self.settings.color_blend, device=self.scene.atlas.texels.device)
+
+    @property
+    def canvas_scale(self) -> float:
+        """Size of the working canvas relative to the scene's: below 1 while the fit is coarse."""
+        return self._canvas_scale(min(self.next_step, self.settings.steps - 1))
+
+    @property
+    def goal(self) -> Target | None:
+        """The target at the size of the working canvas."""
+        if self.target is None:
+            return None
+        size = self.scene.scaled_size(self.canvas_scale)
+        if size not in self._goals:
+            self._goals = {size: self.target.at(size)}
+        return self._goals[size]
+
+    @property
+    def backdrop(self) -> Tensor:
+        """What is behind the stamps, ``(3, 1, 1)`` or ``(3, h, w)`` at the working size; grey where that is open."""
+        background = self.scene.background_at(self.canvas_scale)
+        if background is None:
+            return self.scene.atlas.texels.new_full((3, 1, 1), UNKNOWN_CANVAS)
+        return background
+
+    def layer(self, sprites: Sprites | None = None) -> Tensor:
+        """Draw the stamps, or ``sprites``, sharply on the working canvas: premultiplied RGBA ``(4, h, w)``."""
+        return self.scene.layer(scale=self.canvas_scale, sprites=sprites, renderer=self.renderer)
 
     def __iter__(self) -> Iterator[Step]:
         """Take steps until ``settings.steps`` or until ``stopping`` is set."""
@@ -159,9 +230,31 @@ class Fit:
             pass
         return self
 
-    def generator(self, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
-        """Return a generator for this step; refiners use ``Stream.REFINER``."""
-        return generator(self.settings.seed, stream, self.next_step, device)
+    def generator(self, stream: Stream, *, step: int | None = None) -> torch.Generator:
+        """Return a generator for this step, or another; a plugin's refiner uses ``Stream.REFINER``."""
+        return generator(self.settings.seed, stream, self.next_step if step is None else step)
+
+    @torch.no_grad()
+    def rearrange(self, kept: Tensor, added: Stamps | None = None) -> None:
+        """Take stamps away, change their order, or add new ones in front; the optimiser's moments go along.
+
+        Args:
+            kept: ``(K,)`` int64, which of ``stamps`` stay, in their new painting order.
+            added: stamps in front of them, with no moments yet.
+        """
+        part = self.stamps
+        tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+        extra = {} if added is None else added.state_dict()
+        for name, tensor in tensors.items():
+            kept = kept.to(tensor.device)
+            new = [] if added is None else [extra[name].to(tensor)]
+            moments = self.optimizer.state.get(tensor, {})
+            tensor.data = torch.cat([tensor.data[kept], *new])
+            tensor.grad = None
+            for moment in ("exp_avg", "exp_avg_sq"):
+                if moment in moments:
+                    fresh = [torch.zeros_like(value) for value in new]
+                    moments[moment] = torch.cat([moments[moment][kept], *fresh])
 
     @torch.no_grad()
     def reset_moments(self, chosen: Tensor, part: int = 0) -> None:
@@ -178,11 +271,10 @@ class Fit:
 
     def _build_optimizer(self) -> torch.optim.Adam:
         groups = []
-        count = len(self.scene.sprites())
         for index, part in enumerate(self.scene.parts):
             rates = part.rates()  # type: ignore[operator]
             for name, parameter in rates.items():
-                rate = self.settings.optimizer.rate(name, count)
+                rate = self.settings.optimizer.rate(name, self.count)
                 if rate is None:
                     raise DiffbmpError(f"No rate is known for the parameter '{name}'; set optimizer.other.{name}.")
                 groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "name": f"{index}/{name}"})
@@ -202,23 +294,40 @@ class Fit:
         total, terms = self.loss(view)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        for part in scene.parts:
-            part.project()  # type: ignore[operator]
+        self._update()
         loss = float(total.detach())
         quality = None if view.target is None else psnr(view.image.detach(), view.target)
         self.losses.append(loss)
         self.next_step += 1
         return Step(index, steps, loss, terms, quality, time.perf_counter() - started)
 
+    @torch.no_grad()
+    def _update(self) -> None:
+        """Take the optimiser's step, in which lengths change in units of the stamps' own where that is asked for."""
+        lengths: list[tuple[Tensor, Tensor, Tensor]] = []
+        if self.settings.optimizer.unit == "stamp":
+            for part in self.scene.parts:
+                rates = part.rates()  # type: ignore[operator]
+                for name, size in part.lengths().items():  # type: ignore[operator]
+                    lengths.append((rates[name], rates[name].detach().clone(), size.clone()))
+        self.optimizer.step()
+        for parameter, before, size in lengths:
+            parameter.copy_(torch.lerp(before, parameter, size))
+        for part in self.scene.parts:
+            part.project()  # type: ignore[operator]
+
+    def _canvas_scale(self, step: int) -> float:
+        size = (self.scene.height, self.scene.width)
+        return canvas_scale(self.settings.canvas, step, self.settings.steps, size)
+
     def _view(self, index: int) -> View:
-        scene, target = self.scene, self.target
+        scene, target, scale = self.scene, self.goal, self.canvas_scale
         device, dtype = self._atlas.texels.device, self._atlas.texels.dtype
         sprites = scene.sprites(self._atlas)
-        layer = scene.layer(atlas=self._atlas, sprites=sprites, renderer=self.renderer)
-        background = scene.background_at(1.0)
+        layer = scene.layer(scale=scale, atlas=self._atlas, sprites=sprites, renderer=self.renderer)
+        background = scene.background_at(scale)
         if self.settings.noisy_canvas:
-            background = noisy_canvas(self.settings.seed, index, (scene.height, scene.width), device, dtype)
+            background = noisy_canvas(self.settings.seed, index, scene.scaled_size(scale), device, dtype)
         elif background is None:
             background = torch.ones((3, 1, 1), device=device, dtype=dtype)
         return View(
@@ -228,7 +337,7 @@ class Fit:
             target_alpha=None if target is None else target.alpha,
             target_color=None if target is None else target.color,
             background=background,
-            sprites=sprites,
+            sprites=sprites if scale == 1 else sprites.scaled(scale),
             scene=scene,
             step=index,
             steps=self.settings.steps,

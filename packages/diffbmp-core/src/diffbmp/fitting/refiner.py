@@ -20,9 +20,16 @@ class Refiner(Plugin, ABC):
 
     family: ClassVar[str] = "refiners"
 
+    needs_target: ClassVar[bool] = False
+    """Whether the refiner compares with a target; such a one is refused in a fit that has none."""
+
     @abstractmethod
     def refine(self, fit: Fit, step: Step) -> None:
         """Change ``fit.scene`` (and, through ``fit.reset_moments``, the optimiser) after ``step``."""
+
+    def start_count(self, n: int, steps: int) -> int:
+        """Return how many of ``n`` stamps the start is to place; this refiner adds the rest within ``steps`` steps."""
+        return n
 
     def state(self) -> dict[str, Tensor]:
         """Return what must be saved for a resumed fit to go on alike; nothing by default."""

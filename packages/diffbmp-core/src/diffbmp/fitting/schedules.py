@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffbmp.fitting.settings import BlurSettings, OptimizerSettings
+from diffbmp.fitting.settings import BlurSettings, CanvasSettings, OptimizerSettings
 
-__all__ = ["Stream", "blur_sigma", "generator", "noisy_canvas", "rate_factor"]
+__all__ = ["Stream", "blur_sigma", "canvas_scale", "generator", "noisy_canvas", "rate_factor"]
 
 
 class Stream(IntEnum):
@@ -21,6 +21,8 @@ class Stream(IntEnum):
     CANVAS = 1
     LOSS = 2
     REFINER = 3
+    GROW = 4
+    RELOCATE = 5
 
 
 def generator(seed: int, stream: Stream, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -43,6 +45,15 @@ def noisy_canvas(
     if dtype == torch.float64:
         return torch.from_numpy(source.random((3, *size), dtype=np.float64))
     return torch.from_numpy(source.random((3, *size), dtype=np.float32)).to(dtype)
+
+
+def canvas_scale(settings: CanvasSettings, step: int, steps: int, size: tuple[int, int]) -> float:
+    """Return the size of the canvas at ``step`` of ``steps`` relative to the whole one of ``size``: a power of 1/2."""
+    halvings = max(0, math.floor(math.log2(min(size) / settings.shortest)))
+    growing = settings.until * steps
+    if step >= growing:
+        return 1.0
+    return 0.5 ** (halvings - int(step / growing * halvings))
 
 
 def rate_factor(settings: OptimizerSettings, step: int, steps: int) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from diffbmp.exporters.options import ExportOptions
+from diffbmp.fitting.presets import Preset, under_preset
 from diffbmp.rendering.renderer import Blend, Filter
 from diffbmp.settings import Settings
 
-__all__ = ["BlurSettings", "FitSettings", "OptimizerSettings"]
+__all__ = ["BlurSettings", "CanvasSettings", "FitSettings", "OptimizerSettings"]
 
 PluginTables = dict[str, dict[str, Any]]
 
@@ -25,26 +27,32 @@ Names = Annotated[list[str], BeforeValidator(_as_list)]
 class OptimizerSettings(Settings):
     """Adam, with a rate for each parameter in the parameter's own units (paper, section 4)."""
 
-    position: float = Field(1.0, ge=0)
-    """Rate of the position, in canvas pixels a step."""
-    scale: float = Field(1.0, ge=0)
-    """Rate of the scale, in canvas pixels a step."""
+    unit: Literal["stamp", "pixel"] = "stamp"
+    """Unit of the rates of position and scale: a stamp's own half-extent, which means the same on every canvas, or
+    a canvas pixel, as in the paper."""
+    position: float = Field(0.1, ge=0)
+    """Rate of the position a step."""
+    scale: float = Field(0.1, ge=0)
+    """Rate of the scale a step."""
     rotation: float = Field(0.1, ge=0)
     """Rate of the rotation, in radians a step."""
-    opacity: float | None = Field(None, ge=0)
-    """Rate of the opacity logit a step; left out: 150 / n, at most 1."""
+    opacity: float | None = Field(0.1, ge=0)
+    """Rate of the opacity logit a step; None: 150 / n, at most 1, as in the paper."""
     color: float = Field(0.1, ge=0)
     """Rate of the colour logits a step."""
     other: dict[str, float] = Field(default_factory=dict)
     """Rates of parameters that only other primitive kinds have, by name."""
-    schedule: Literal["constant", "exponential", "cosine"] = "exponential"
+    schedule: Literal["constant", "exponential", "cosine"] = "cosine"
     """How all rates change over the steps."""
     decay: float = Field(0.99, gt=0, le=1)
     """Factor on all rates after each step, of the exponential schedule."""
-    final: float = Field(0.01, ge=0, le=1)
+    final: float = Field(0.05, ge=0, le=1)
     """Factor on all rates at the last step, of the cosine schedule."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates of the first and second moment, each in [0, 1)."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's decay rates of the first and second moment, each in [0, 1).
+
+    With 0.9 and 0.99, a stamp whose moments have been forgotten takes a first step of just its rate.
+    """
 
     def rate(self, name: str, n: int) -> float | None:
         """Return the rate of a parameter by name for ``n`` stamps, or None where none is known."""
@@ -59,14 +67,24 @@ class OptimizerSettings(Settings):
 class BlurSettings(Settings):
     """Soft rasterization: textures are blurred while fitting, so that gradients reach further (paper, section 3)."""
 
-    sigma: float = Field(1.0, ge=0, le=64)
-    """Standard deviation at the start, in texels of a texture whose longer side is 128; 0 switches it off."""
+    sigma: float = Field(0.0, ge=0, le=64)
+    """Standard deviation at the start, in texels of a texture whose longer side is 128; 0 switches it off. The paper
+    takes 1; where stamps are placed by candidates it brings nothing."""
     schedule: Literal["constant", "linear"] = "linear"
     """"constant" blurs alike until the end of the blur, "linear" ever less."""
     until: float = Field(0.75, ge=0, le=1)
     """Fraction of the steps after which textures are sharp."""
     stages: int = Field(6, ge=1)
     """Number of different blurs that the linear schedule goes through; each packs the textures once."""
+
+
+class CanvasSettings(Settings):
+    """Coarse to fine: the first steps are taken on a smaller canvas, where they cost less and see further."""
+
+    shortest: int = Field(256, ge=16)
+    """Shorter side of the smallest canvas, in pixels; smaller ones are fitted at full size throughout."""
+    until: float = Field(0.75, ge=0, le=1)
+    """Fraction of the steps after which the canvas has its full size; 0 switches it off."""
 
 
 class FitSettings(Settings):
@@ -78,8 +96,11 @@ class FitSettings(Settings):
         description="What to compose it of: files, folders, globs, text:WORDS, shape:NAME or a plugin's scheme.",
     )
     output: str = Field("out", description="Folder for the picture, the scene and the report.")
-    n: int = Field(500, ge=1, le=10_000_000, description="Number of stamps.")
-    steps: int = Field(100, ge=1, description="Number of optimisation steps.")
+    preset: Preset = Field("balanced", description="Set of defaults: paper, fast, balanced or best.")
+    n: int | None = Field(
+        None, ge=1, le=10_000_000, description="Number of stamps; left out, it follows from the target and the stamps."
+    )
+    steps: int = Field(300, ge=1, description="Number of optimisation steps.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
     width: int | None = Field(None, ge=1, description="Resize the target to this width in pixels, keeping its aspect.")
     background: str = Field("white", description="What is behind the stamps: white, #rrggbb, a picture or transparent.")
@@ -92,11 +113,14 @@ class FitSettings(Settings):
     alpha_max: float = Field(1.0, gt=0, le=1, description="Highest opacity of a stamp.")
     blend: Blend = Field("over", description="How stamps are put on each other.")
     filter: Filter = Field("mipmap", description="How textures are sampled.")
-    initializer: str = Field("structure", description="Where stamps start.")
+    initializer: str = Field("greedy", description="Where stamps start.")
     loss: dict[str, float] = Field(
         default_factory=lambda: {"mse": 1.0}, min_length=1, description="Losses by name, with their weights."
     )
-    refine: Names = Field(default_factory=list, description="Refiners that act between steps, by name, in order.")
+    refine: Names = Field(
+        default_factory=lambda: ["grow", "relocate"],
+        description="Refiners that act between steps, by name, in order.",
+    )
     observe: Names = Field(default_factory=list, description="Observers that watch the fit, by name.")
     export: Names = Field(default_factory=list, description="Further files to write, by suffix (png, psd, ...).")
     export_options: ExportOptions = Field(
@@ -107,6 +131,7 @@ class FitSettings(Settings):
     device: str = Field("auto", description="PyTorch device, or auto for the one that the fastest renderer needs.")
     optimizer: OptimizerSettings = Field(default_factory=lambda: OptimizerSettings(), description="Adam's rates.")
     blur: BlurSettings = Field(default_factory=lambda: BlurSettings(), description="Soft rasterization.")
+    canvas: CanvasSettings = Field(default_factory=lambda: CanvasSettings(), description="Coarse to fine.")
 
     loaders: PluginTables = Field(default_factory=dict, description="Settings of loaders, by name.")
     initializers: PluginTables = Field(default_factory=dict, description="Settings of initializers, by name.")
@@ -115,3 +140,9 @@ class FitSettings(Settings):
     observers: PluginTables = Field(default_factory=dict, description="Settings of observers, by name.")
     exporters: PluginTables = Field(default_factory=dict, description="Settings of exporters, by name.")
     renderers: PluginTables = Field(default_factory=dict, description="Settings of renderers, by name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_preset(cls, values: Any) -> Any:
+        """Put the preset's values where none are given."""
+        return under_preset(values) if isinstance(values, Mapping) else values

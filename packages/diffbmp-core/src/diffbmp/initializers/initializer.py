@@ -28,6 +28,11 @@ class Start:
         target_alpha: ``(1, H, W)`` in [0, 1], or None where the target is opaque or absent.
         atlas: the textures to choose from.
         generator: seeded; the only source of randomness.
+        total: number of stamps that there will be in the end, where a refiner adds more; None where that is ``count``.
+        background: ``(3,)`` or ``(3, H, W)`` RGB in [0, 1] behind the stamps, or None where it is transparent.
+        color_blend: ``(T,)``, mu of stamps of each texture, or None where it is 0 for all.
+        alpha_max: factor on every opacity.
+        blend: "over" or "add".
     """
 
     count: int
@@ -37,6 +42,11 @@ class Start:
     target_alpha: Tensor | None
     atlas: Atlas
     generator: torch.Generator
+    total: int | None = None
+    background: Tensor | None = None
+    color_blend: Tensor | None = None
+    alpha_max: float = 1.0
+    blend: str = "over"
 
 
 class Initializer(Plugin, ABC):

@@ -7,6 +7,7 @@ and never on the device.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -38,7 +39,9 @@ class PlacementSettings(Settings):
     minimum_scale: float = Field(2.0, ge=MINIMUM_SCALE)
     """Smallest half-extent of a stamp at the start, in pixels."""
     maximum_scale: float | None = Field(None, gt=0)
-    """Largest half-extent of a stamp at the start, in pixels; left out, the initializer derives it."""
+    """Largest half-extent of a stamp at the start, in pixels; left out, the rule gives it."""
+    scale_rule: Literal["spacing", "canvas"] = "spacing"
+    """What gives the largest half-extent: the spacing of the stamps, or the canvas alone, as in the paper."""
     opacity_logit: float = Field(-2.0, ge=-20, le=20)
     """Opacity of every stamp at the start, as a logit; -2 is about 12 %."""
     color_noise: float = Field(0.02, ge=0, le=1)
@@ -57,20 +60,23 @@ def check_start(start: Start) -> None:
             raise DiffbmpError(f"The {what} must have shape {(channels, *size)}, got {tuple(value.shape)}.")
 
 
-def scale_range(start: Start, settings: PlacementSettings) -> tuple[float, float]:
+def scale_range(start: Start, settings: PlacementSettings, canvas_share: float = 1 / 4) -> tuple[float, float]:
     """Return the smallest and the largest start scale, pixels.
 
-    Where the settings give no largest, it is twice the spacing that N stamps would have if they were spread evenly,
-    2 sqrt(H W / N), and at most a quarter of the canvas's shorter side (which alone is the paper's rule: with many
-    stamps it piles them dozens deep), but never less than the smallest.
+    Where the settings give no largest, the rule "canvas" takes ``canvas_share`` of the canvas's shorter side, as
+    the paper does. With the rule "spacing" it is twice the spacing that N stamps would have if they were spread evenly,
+    2 sqrt(H W / N), and at most that share of the canvas (which alone piles many stamps dozens deep). It is never
+    less than the smallest.
 
     Raises:
         DiffbmpError: where the settings' largest is below their smallest.
     """
     smallest, largest = settings.minimum_scale, settings.maximum_scale
     if largest is None:
-        spacing = math.sqrt(start.height * start.width / start.count)
-        return smallest, max(smallest, min(2 * spacing, min(start.height, start.width) / 4))
+        largest = canvas_share * min(start.height, start.width)
+        if settings.scale_rule == "spacing":
+            largest = min(largest, 2 * math.sqrt(start.height * start.width / start.count))
+        return smallest, max(smallest, largest)
     if largest < smallest:
         raise DiffbmpError(f"maximum_scale is {largest:g} px, below minimum_scale, {smallest:g} px; swap or raise it.")
     return smallest, largest

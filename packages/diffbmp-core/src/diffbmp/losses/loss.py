@@ -22,6 +22,9 @@ __all__ = ["Loss", "View"]
 class View:
     """One step of a fit as a loss sees it.
 
+    H and W are those of the working canvas, which is smaller than the scene's while a fit is coarse; ``sprites`` are in
+    its pixels.
+
     Attributes:
         image: ``(3, H, W)`` RGB over this step's background, with gradient.
         layer: ``(4, H, W)`` premultiplied RGBA, no background, with gradient.

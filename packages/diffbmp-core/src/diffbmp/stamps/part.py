@@ -35,6 +35,13 @@ class Part(nn.Module, Plugin, ABC):
     def rates(self) -> Mapping[str, Tensor]:
         """Return the learnable parameters by the name of their rate in the optimizer's settings."""
 
+    def lengths(self) -> Mapping[str, Tensor]:
+        """Return, for each rate that is a length, the size of each instance in pixels, to be measured by it.
+
+        Where the optimizer's unit is "stamp", the rates of these parameters are fractions of it.
+        """
+        return {}
+
     def project(self) -> None:
         """Bring parameters back into their range, in place, after an optimizer step."""
 

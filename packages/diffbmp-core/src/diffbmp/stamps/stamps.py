@@ -118,6 +118,17 @@ class Stamps(Part):
             "color": self.color_logit,
         }
 
+    def lengths(self) -> Mapping[str, Tensor]:
+        """Return the half-extents, which position and scale are measured by."""
+        scale = self.scale.detach()
+        return {"position": scale[..., None], "scale": scale}
+
+    def joined(self, other: Stamps) -> Stamps:
+        """Return these stamps with ``other`` in front of them."""
+        axes = {"position": -2, "color_logit": -2}
+        values, others = self.state_dict(), other.state_dict()
+        return Stamps(**{name: torch.cat([values[name], others[name]], axes.get(name, -1)) for name in values})
+
     @torch.no_grad()
     def project(self) -> None:
         """Keep every stamp at least one pixel across."""

@@ -1,0 +1,90 @@
+"""Greedy start: stamps placed one layer upon the other, each as the best of many candidates."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.fitting.candidates import (
+    UNKNOWN_CANVAS,
+    CandidateSettings,
+    Comparison,
+    find_stamps,
+    scale_limits,
+)
+from diffbmp.initializers.initializer import Initializer, Start
+from diffbmp.initializers.placement import check_start, foreground
+from diffbmp.rendering.composite import composite
+from diffbmp.stamps.stamps import Stamps
+
+__all__ = ["Greedy"]
+
+
+class Greedy(Initializer):
+    """Each stamp is the best of many candidates: place, size, turn, texture and, in closed form, colour.
+
+    Stamps are placed in rounds of those that keep clear of each other; after each round the picture is drawn anew.
+    With the refiner ``grow`` only the first, largest ones are placed at the start.
+    """
+
+    name = "greedy"
+
+    class Settings(CandidateSettings):
+        """Settings of the greedy start."""
+
+        stages: int = Field(8, ge=1)
+        """Stages in which the stamps are placed, ever smaller ones; all in one where a refiner adds more later."""
+
+    settings: Settings
+
+    def __call__(self, start: Start) -> Stamps:
+        """Return the stamps, the first placed at the back.
+
+        Raises:
+            DiffbmpError: without a target, or with a fully transparent one.
+        """
+        check_start(start)
+        if start.target is None:
+            raise DiffbmpError(
+                "The initializer 'greedy' follows a target, and there is none; use random or grid instead."
+            )
+        area = float(foreground(start).sum())
+        total = start.count if start.total is None else start.total
+        share = start.count if total > start.count else -(-start.count // self.settings.stages)
+        blend = torch.zeros(len(start.atlas)) if start.color_blend is None else start.color_blend
+        placed: Stamps | None = None
+        while placed is None or len(placed) < start.count:
+            done = 0 if placed is None else len(placed)
+            stage_end = min(start.count, (done // share + 1) * share)
+            found = find_stamps(
+                _comparison(start, start.target, placed),
+                start.atlas,
+                stage_end - done,
+                scale_limits(self.settings, area, stage_end, total),
+                self.settings,
+                start.generator,
+                color_blend=blend,
+                alpha_max=start.alpha_max,
+                blend=start.blend,
+            )
+            added = found.stamps(blend)
+            placed = added if placed is None else placed.joined(added)
+        return placed
+
+
+@torch.no_grad()
+def _comparison(start: Start, target: Tensor, placed: Stamps | None) -> Comparison:
+    size = (start.height, start.width)
+    layer = target.new_zeros((4, *size))
+    if placed is not None:
+        sprites = placed(start.atlas)
+        layer = composite(
+            sprites.frame, sprites.opacity, sprites.color, sprites.texture, start.atlas,
+            size=size, color_blend=sprites.color_blend, alpha_max=start.alpha_max, blend=start.blend,
+        )  # fmt: skip
+    background = target.new_full((3,), UNKNOWN_CANVAS) if start.background is None else start.background.to(target)
+    if background.dim() == 1:
+        background = background[:, None, None]
+    return Comparison.of(layer, background, target, start.target_alpha, width=start.width, height=start.height)

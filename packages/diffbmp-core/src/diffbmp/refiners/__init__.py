@@ -1,0 +1,1 @@
+"""Refiners: what acts on the stamps between steps."""
