@@ -17,7 +17,7 @@ SLOW := $(if $(filter true,$(CI)),,-m "not slow")
 demo: $(READY)
 	$(BIN)/python scripts/demo_material.py out/material
 	$(BIN)/diffbmp fit out/material/astronaut.png --stamps out/material/coins \
-	    -n 500 --steps 100 --seed 0 --width 256 --output out
+	    -n 500 --seed 0 --width 256 --output out
 
 test: check
 	$(BIN)/python -m pytest $(SLOW)

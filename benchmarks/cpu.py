@@ -23,7 +23,7 @@ from matplotlib import pyplot
 from diffbmp.bench.fit import time_fit
 from diffbmp.bench.scenes import STANDARD_SCENES
 from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
+from diffbmp.fitting.settings import BlurSettings, FitSettings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -82,7 +82,14 @@ def time_one_fit(threads: int) -> dict[str, Any]:
         material = [sys.executable, ROOT / "scripts" / "demo_material.py", folder]
         subprocess.run(material, check=True, stdout=subprocess.DEVNULL)
         settings = FitSettings(
-            target=f"{folder}/astronaut.png", stamps=[f"{folder}/coins"], n=1000, steps=100, width=512, seed=0
+            preset="paper",
+            target=f"{folder}/astronaut.png",
+            stamps=[f"{folder}/coins"],
+            n=1000,
+            width=512,
+            blur=BlurSettings(sigma=1.0, schedule="linear", until=0.75),
+            # The paper's largest stamps, a quarter of the canvas, would leave nothing but the kernels to be timed.
+            initializers={"structure": {"scale_rule": "spacing"}},
         )
         times = time_fit(start_fit(settings))
     return {"threads": threads, **vars(times), "kernel_share": times.kernel_share}
