@@ -280,6 +280,7 @@ class Fit:
                 groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "name": f"{index}/{name}"})
         return torch.optim.Adam(groups, betas=self.settings.optimizer.betas)
 
+    @torch.enable_grad()
     def _step(self) -> Step:
         started = time.perf_counter()
         index, steps, scene = self.next_step, self.settings.steps, self.scene
