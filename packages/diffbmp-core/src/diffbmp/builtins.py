@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffbmp.exporters.png import PngExporter
+from diffbmp.exporters.svg.exporter import SvgExporter
 from diffbmp.fitting.preview import Preview
 from diffbmp.initializers.greedy import Greedy
 from diffbmp.initializers.grid import Grid
@@ -70,8 +71,9 @@ def register_refiners(register: Register) -> None:
 
 @hookimpl
 def register_exporters(register: Register) -> None:
-    """Register PNG."""
-    register(PngExporter)
+    """Register PNG and SVG."""
+    for exporter in (PngExporter, SvgExporter):
+        register(exporter)
 
 
 @hookimpl

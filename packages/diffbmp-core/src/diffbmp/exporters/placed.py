@@ -1,0 +1,153 @@
+"""The stamps of a scene as an exporter places them: plain numbers, a mip level and a name for each."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffbmp.errors import DiffbmpError
+from diffbmp.rendering.renderer import CompositeInputs
+from diffbmp.rendering.sampling import invert_frames, mip_levels
+from diffbmp.scene.scene import Scene
+
+__all__ = ["PlacedStamp", "identifiers", "level_pixels", "placed_stamps", "require_over", "single_canvas"]
+
+Pixels = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PlacedStamp:
+    """One stamp as it is drawn.
+
+    Attributes:
+        number: place in painting order, from 0 at the back.
+        name: what people call it: its texture's name and its number among the stamps of that texture, from 1.
+        part: number of the scene's part that it belongs to.
+        texture: number of its texture in the atlas.
+        level: the mip level that the "mipmap" filter reads at the scale asked for.
+        frame: (a, b, tx, c, d, ty), row by row, from (u, v, 1) in [-1, 1]^2 to canvas pixels at scale 1.
+        opacity: in [0, 1], ``alpha_max`` included.
+        color: tint, red, green and blue in [0, 1].
+        color_blend: 0 paints with the tint, 1 with the texture's own colour; 0 for an alpha-only texture.
+        drawn: whether the frame spans an area; one that does not draws nothing.
+    """
+
+    number: int
+    name: str
+    part: int
+    texture: int
+    level: int
+    frame: tuple[float, float, float, float, float, float]
+    opacity: float
+    color: tuple[float, float, float]
+    color_blend: float
+    drawn: bool
+
+
+@torch.no_grad()
+def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
+    """Return the stamps of a scene in painting order, with the mip levels that they are drawn from at ``scale``.
+
+    Raises:
+        DiffbmpError: for a batch of canvases.
+    """
+    single_canvas(scene)
+    sprites, atlas = scene.sprites(), scene.atlas
+    frame = sprites.frame.double()
+    inputs = CompositeInputs(
+        frame=frame[None] * scale, opacity=sprites.opacity[None], color=sprites.color[None],
+        color_blend=sprites.color_blend[None], texture=sprites.texture[None], texels=atlas.texels,
+        levels=atlas.levels, textures=atlas.table, height=scene.height, width=scene.width,
+        blend=scene.blend, filter="mipmap",
+    )  # fmt: skip
+    inverse, drawn = invert_frames(inputs.frame)
+    ((rows, _, _),) = mip_levels(inputs, inverse)
+    colored = atlas.colored[sprites.texture]
+    texture = sprites.texture.tolist()
+    level = (rows[0] - atlas.table[sprites.texture, 0]).tolist()
+    opacity = (sprites.opacity.double() * scene.alpha_max).tolist()
+    blend = torch.where(colored, sprites.color_blend, 0.0).tolist()
+    part = [number for number, part in enumerate(scene.parts) for _ in range(len(part(atlas)))]
+    names = _names([scene.atlas.textures[number].name for number in texture])
+    columns = zip(
+        names, part, texture, level, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
+        drawn[0].tolist(), strict=True,
+    )  # fmt: skip
+    return [
+        PlacedStamp(number, name, part, texture, level, tuple(frame), opacity, tuple(color), blend, drawn)
+        for number, (name, part, texture, level, frame, opacity, color, blend, drawn) in enumerate(columns)
+    ]
+
+
+def single_canvas(scene: Scene) -> None:
+    """Raise a ``DiffbmpError`` where the scene is a batch of canvases, of which no file holds more than one."""
+    shape = scene.sprites().frame.shape[:-3]
+    if shape and math.prod(shape) != 1 or len(shape) > 0:
+        raise DiffbmpError(
+            f"The scene is a batch of canvases, {tuple(shape)}, and a file holds one; export them one by one."
+        )
+
+
+def require_over(scene: Scene, format: str) -> None:
+    """Raise a ``DiffbmpError`` for what no viewer of ``format`` draws: blend mode add, and filters without mips."""
+    if scene.blend != "over":
+        raise DiffbmpError(
+            f"{format} cannot hold the blend mode '{scene.blend}', which its viewers do not draw; "
+            "export to HTML or PNG, or fit with --blend over."
+        )
+    if scene.filter in ("bilinear", "nearest_texel"):
+        raise DiffbmpError(
+            f"{format} cannot hold the filter '{scene.filter}', since its viewers smooth what they shrink; "
+            "export to HTML or PNG, or fit with --filter mipmap."
+        )
+
+
+def level_pixels(scene: Scene, texture: int, level: int) -> Pixels:
+    """Return a mip level of a texture as it is packed: premultiplied, a border of one zero texel all round.
+
+    Returns:
+        ``(h + 2, w + 2, 1)`` coverage, or ``(h + 2, w + 2, 4)`` premultiplied RGBA.
+    """
+    atlas = scene.atlas
+    first, _, channels = atlas.table[texture].tolist()
+    offset, width, height = atlas.levels[first + level].tolist()
+    count = (height + 2) * (width + 2) * channels
+    texels = atlas.texels[offset : offset + count].detach().cpu().double().clamp(0, 1)
+    return texels.view(height + 2, width + 2, channels).numpy()
+
+
+def _names(textures: list[str]) -> list[str]:
+    """Return ``leaf 1``, ``leaf 2``, ``petal 1``: each texture's stamps numbered from the back."""
+    seen: dict[str, int] = {}
+    names = []
+    for texture in textures:
+        seen[texture] = seen.get(texture, 0) + 1
+        names.append(f"{texture} {seen[texture]}")
+    return names
+
+
+def identifiers(names: list[str]) -> Iterator[str]:
+    """Yield an XML id for each name, readable and unlike any other: letters, digits, ``-``, ``_`` and ``.``.
+
+    Letters of every script are kept; whatever else a name holds, markup included, becomes a hyphen.
+    """
+    taken: set[str] = set()
+    for name in names:
+        text = unicodedata.normalize("NFC", name)
+        text = "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in text)
+        text = re.sub(r"-+", "-", text).strip("-.") or "stamp"
+        if not (text[0].isalpha() or text[0] == "_"):
+            text = f"stamp-{text}"
+        result, count = text, 1
+        while result in taken:
+            count += 1
+            result = f"{text}-{count}"
+        taken.add(result)
+        yield result
