@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.write import write_scene
 from diffbmp.metrics import psnr
 from diffbmp.scene.scene import Scene
@@ -32,9 +33,11 @@ def browser() -> Iterator[Browser]:
 def written(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that exports a scene to a file of a suffix."""
 
-    def write(scene: Scene, suffix: str, **options: object) -> Path:
+    def write(
+        scene: Scene, suffix: str, settings: dict[str, dict[str, object]] | None = None, **options: object
+    ) -> Path:
         path = tmp_path / f"scene.{suffix}"
-        write_scene(scene, path, **options)  # type: ignore[arg-type]
+        write_scene(scene, path, ExportOptions.model_validate(options), settings=settings)
         return path
 
     return write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import re
 from xml.etree import ElementTree
@@ -20,8 +21,8 @@ from diffbmp.stamps.stamps import Stamps
 from diffbmp.testing.exports import EXPORT_SCENES, ExportScene
 from diffbmp.testing.readers import SVG_READERS, require, svg_by_chromium
 
-LOWEST = 42.0
-"""PSNR in dB that every reader must reach against our own render."""
+LOWEST = {"one-pixel stamps": 31.0}
+"""PSNR in dB that every reader must reach against our own render, where it is not 42: filters differ most there."""
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -72,7 +73,9 @@ def test_svgz_is_the_same_compressed(written):
 
 
 def test_what_svg_cannot_hold_is_one_sentence(tmp_path):
-    batch = Stamps(*(torch.zeros(2, 1, *shape) for shape in [(2,), (), (), (), (3,)]), torch.zeros(1, dtype=torch.int64))
+    batch = Stamps(
+        *(torch.zeros(2, 1, *shape) for shape in [(2,), (), (), (), (3,)]), torch.zeros(1, dtype=torch.int64)
+    )
     batched = Scene(8, 6, Atlas([Texture("a", torch.ones(1, 2, 2))]), [batch])
     for scene, said in [
         (one_stamp("a", blend="add"), "blend mode 'add'"),
@@ -82,6 +85,17 @@ def test_what_svg_cannot_hold_is_one_sentence(tmp_path):
         with pytest.raises(DiffbmpError, match=said):
             write_scene(scene, tmp_path / "a.svg")
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("groups", ["set", "depth"])
+def test_groups_keep_the_picture(groups, written, quality):
+    scene = ExportScene("both", "both", 0.5, count=150).scene()
+    scene.atlas = Atlas([dataclasses.replace(t, set=t.name[:5]) for t in scene.atlas.textures])
+    path = written(scene, "svg", groups=groups)
+    found = ElementTree.parse(path).getroot().findall(f"{SVG}g")
+    assert len(found) > 1
+    assert sum(len(group.findall(f"{SVG}g")) for group in found) == 150
+    assert quality(SVG_READERS["resvg"](path), scene) >= 42
 
 
 @settings(max_examples=40, deadline=None)
@@ -114,7 +128,7 @@ def test_identifiers_are_distinct_xml_names(names):
 @pytest.mark.parametrize("recipe", EXPORT_SCENES[5:7], ids=lambda recipe: recipe.name)
 def test_resvg_draws_what_we_draw(recipe, written, quality):
     scene = recipe.scene()
-    assert quality(SVG_READERS["resvg"](written(scene, "svg")), scene) >= LOWEST
+    assert quality(SVG_READERS["resvg"](written(scene, "svg")), scene) >= LOWEST.get(recipe.name, 42.0)
 
 
 @pytest.mark.slow
@@ -124,7 +138,9 @@ def test_resvg_draws_what_we_draw(recipe, written, quality):
 def test_libraries_draw_what_we_draw(reader, recipe, scale, written, quality):
     require(reader)
     scene = recipe.scene()
-    assert quality(SVG_READERS[reader](written(scene, "svg", scale=scale)), scene, scale) >= LOWEST
+    assert quality(SVG_READERS[reader](written(scene, "svg", scale=scale)), scene, scale) >= LOWEST.get(
+        recipe.name, 42.0
+    )
 
 
 @pytest.mark.slow
@@ -132,4 +148,6 @@ def test_libraries_draw_what_we_draw(reader, recipe, scale, written, quality):
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_chromium_draws_what_we_draw(recipe, scale, browser, written, quality):
     scene = recipe.scene()
-    assert quality(svg_by_chromium(browser, written(scene, "svg", scale=scale)), scene, scale) >= LOWEST
+    assert quality(svg_by_chromium(browser, written(scene, "svg", scale=scale)), scene, scale) >= LOWEST.get(
+        recipe.name, 42.0
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -13,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from diffbmp.errors import DiffbmpError
+from diffbmp.exporters.naming import StampName, stamp_names
+from diffbmp.rendering.layers import layer_boxes
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.rendering.sampling import invert_frames, mip_levels
 from diffbmp.scene.scene import Scene
 
-__all__ = ["PlacedStamp", "identifiers", "level_pixels", "placed_stamps", "require_over", "single_canvas"]
+__all__ = ["PlacedStamp", "identifiers", "level_pixels", "placed_stamps", "require_over"]
 
 Pixels = NDArray[np.float64]
 
@@ -28,26 +29,26 @@ class PlacedStamp:
 
     Attributes:
         number: place in painting order, from 0 at the back.
-        name: what people call it: its texture's name and its number among the stamps of that texture, from 1.
-        part: number of the scene's part that it belongs to.
+        name: what it is called, as in every format.
         texture: number of its texture in the atlas.
         level: the mip level that the "mipmap" filter reads at the scale asked for.
         frame: (a, b, tx, c, d, ty), row by row, from (u, v, 1) in [-1, 1]^2 to canvas pixels at scale 1.
         opacity: in [0, 1], ``alpha_max`` included.
         color: tint, red, green and blue in [0, 1].
         color_blend: 0 paints with the tint, 1 with the texture's own colour; 0 for an alpha-only texture.
+        box: (left, top, width, height) of the canvas pixels that it can touch at the scale asked for.
         drawn: whether the frame spans an area; one that does not draws nothing.
     """
 
     number: int
-    name: str
-    part: int
+    name: StampName
     texture: int
     level: int
     frame: tuple[float, float, float, float, float, float]
     opacity: float
     color: tuple[float, float, float]
     color_blend: float
+    box: tuple[int, int, int, int]
     drawn: bool
 
 
@@ -58,13 +59,14 @@ def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
     Raises:
         DiffbmpError: for a batch of canvases.
     """
-    single_canvas(scene)
+    names = stamp_names(scene)
     sprites, atlas = scene.sprites(), scene.atlas
     frame = sprites.frame.double()
+    height, width = scene.scaled_size(scale)
     inputs = CompositeInputs(
         frame=frame[None] * scale, opacity=sprites.opacity[None], color=sprites.color[None],
         color_blend=sprites.color_blend[None], texture=sprites.texture[None], texels=atlas.texels,
-        levels=atlas.levels, textures=atlas.table, height=scene.height, width=scene.width,
+        levels=atlas.levels, textures=atlas.table, height=height, width=width,
         blend=scene.blend, filter="mipmap",
     )  # fmt: skip
     inverse, drawn = invert_frames(inputs.frame)
@@ -74,25 +76,14 @@ def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
     level = (rows[0] - atlas.table[sprites.texture, 0]).tolist()
     opacity = (sprites.opacity.double() * scene.alpha_max).tolist()
     blend = torch.where(colored, sprites.color_blend, 0.0).tolist()
-    part = [number for number, part in enumerate(scene.parts) for _ in range(len(part(atlas)))]
-    names = _names([scene.atlas.textures[number].name for number in texture])
     columns = zip(
-        names, part, texture, level, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
-        drawn[0].tolist(), strict=True,
+        names, texture, level, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
+        layer_boxes(inputs).tolist(), drawn[0].tolist(), strict=True,
     )  # fmt: skip
     return [
-        PlacedStamp(number, name, part, texture, level, tuple(frame), opacity, tuple(color), blend, drawn)
-        for number, (name, part, texture, level, frame, opacity, color, blend, drawn) in enumerate(columns)
+        PlacedStamp(number, name, texture, level, tuple(frame), opacity, tuple(color), blend, tuple(box), drawn)
+        for number, (name, texture, level, frame, opacity, color, blend, box, drawn) in enumerate(columns)
     ]
-
-
-def single_canvas(scene: Scene) -> None:
-    """Raise a ``DiffbmpError`` where the scene is a batch of canvases, of which no file holds more than one."""
-    shape = scene.sprites().frame.shape[:-3]
-    if shape and math.prod(shape) != 1 or len(shape) > 0:
-        raise DiffbmpError(
-            f"The scene is a batch of canvases, {tuple(shape)}, and a file holds one; export them one by one."
-        )
 
 
 def require_over(scene: Scene, format: str) -> None:
@@ -121,16 +112,6 @@ def level_pixels(scene: Scene, texture: int, level: int) -> Pixels:
     count = (height + 2) * (width + 2) * channels
     texels = atlas.texels[offset : offset + count].detach().cpu().double().clamp(0, 1)
     return texels.view(height + 2, width + 2, channels).numpy()
-
-
-def _names(textures: list[str]) -> list[str]:
-    """Return ``leaf 1``, ``leaf 2``, ``petal 1``: each texture's stamps numbered from the back."""
-    seen: dict[str, int] = {}
-    names = []
-    for texture in textures:
-        seen[texture] = seen.get(texture, 0) + 1
-        names.append(f"{texture} {seen[texture]}")
-    return names
 
 
 def identifiers(names: list[str]) -> Iterator[str]:

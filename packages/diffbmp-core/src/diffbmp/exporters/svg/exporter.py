@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from diffbmp.exporters.exporter import Exporter, Progress
+from diffbmp.exporters.grouping import group_stamps
 from diffbmp.exporters.markup import as_text, data_address, hex_color, number, png_bytes
+from diffbmp.exporters.naming import BACKGROUND_NAME
+from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.placed import PlacedStamp, identifiers, placed_stamps, require_over
 from diffbmp.exporters.svg.faces import Face, face_of, face_pixels
 from diffbmp.scene.scene import Scene
@@ -35,50 +40,48 @@ class SvgExporter(Exporter):
 
     name = "svg"
     suffixes = (".svg", ".svgz")
+    heeds = frozenset({"scale", "groups"})
 
-    def export(self, scene: Scene, path: Path, *, scale: float, renderer: str, progress: Progress) -> None:
+    def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the drawing; see ``Exporter.export``."""
         require_over(scene, "SVG")
-        stamps = placed_stamps(scene, scale)
-        text = "\n".join(_document(scene, stamps, scale, progress)) + "\n"
+        text = "\n".join(_document(scene, options, progress)) + "\n"
         data = text.encode("utf-8")
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix.lower() == ".svgz" else data)
         progress(1.0)
 
 
-def _document(scene: Scene, stamps: list[PlacedStamp], scale: float, progress: Progress) -> Iterator[str]:
-    height, width = scene.scaled_size(scale)
+def _document(scene: Scene, options: ExportOptions, progress: Progress) -> Iterator[str]:
+    stamps = placed_stamps(scene, options.scale)
+    boxes = np.array([stamp.box for stamp in stamps], dtype=np.int64).reshape(-1, 4)
+    groups = group_stamps([stamp.name for stamp in stamps], boxes, options.groups)
+    drawn = [stamp for stamp in stamps if stamp.drawn]
+    keys = sorted({(stamp.texture, stamp.level, face) for stamp in drawn for face in face_of(stamp)})
+    names = [f"{face} {scene.atlas.textures[texture].name} {level}" for texture, level, face in keys]
+    labels = [group.name or "stamps" for group in groups]
+    ids = identifiers([BACKGROUND_NAME, *labels, *(stamp.name.text for stamp in stamps), *names])
+    background, *group_ids = itertools.islice(ids, 1 + len(groups))
+    stamp_ids = list(itertools.islice(ids, len(stamps)))
+    textures = dict(zip(keys, ids, strict=True))
+
+    height, width = scene.scaled_size(options.scale)
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     yield f'<svg {NAMESPACES} width="{width}" height="{height}" viewBox="0 0 {scene.width} {scene.height}">'
     yield f"<title>Composition of {len(stamps)} stamps</title>"
     yield f"<desc>Composed by DiffBMP {__version__}: every stamp is an element of its own.</desc>"
-    drawn = [stamp for stamp in stamps if stamp.drawn]
-    keys = sorted({(stamp.texture, stamp.level, face) for stamp in drawn for face in face_of(stamp)})
-    names = [f"{face}-{scene.atlas.textures[texture].name}-{level}" for texture, level, face in keys]
-    ids = list(identifiers([*names, "background", *_part_names(scene), *(stamp.name for stamp in stamps)]))
-    textures = dict(zip(keys, ids, strict=False))
-    background, *others = ids[len(keys) :]
-    parts, stamp_ids = others[: len(scene.parts)], others[len(scene.parts) :]
     yield "<defs>"
     for done, key in enumerate(keys):
         yield _texture(scene, key, textures[key])
-        progress(0.7 * (done + 1) / len(keys))
+        progress(0.9 * (done + 1) / len(keys))
     yield "</defs>"
-    yield from _background(scene, scale, background)
-    for part, identifier in enumerate(parts):
-        label = as_text(_part_names(scene)[part])
-        yield f'<g id="{identifier}" inkscape:groupmode="layer" inkscape:label="{label}">'
-        for stamp in stamps:
-            if stamp.part == part and stamp.drawn:
-                yield _stamp(scene, stamp, stamp_ids[stamp.number], textures)
+    yield from _background(scene, options.scale, background)
+    for group, identifier, label in zip(groups, group_ids, labels, strict=True):
+        yield f'<g id="{identifier}" inkscape:groupmode="layer" inkscape:label="{as_text(label)}">'
+        for index in group.stamps:
+            if stamps[index].drawn:
+                yield _stamp(scene, stamps[index], stamp_ids[index], textures)
         yield "</g>"
     yield "</svg>"
-
-
-def _part_names(scene: Scene) -> list[str]:
-    """Return the name of each part: its kind, numbered where there are several."""
-    kinds = [str(part.name) for part in scene.parts]
-    return kinds if len(kinds) == 1 else [f"{kind} {index + 1}" for index, kind in enumerate(kinds)]
 
 
 def _texture(scene: Scene, key: Key, identifier: str) -> str:
@@ -113,7 +116,7 @@ def _stamp(scene: Scene, stamp: PlacedStamp, identifier: str, textures: dict[Key
     first, _, _ = scene.atlas.table[stamp.texture].tolist()
     _, width, height = scene.atlas.levels[first + stamp.level].tolist()
     matrix = _matrix(stamp, width, height)
-    title = f"<title>{as_text(stamp.name)}</title>"
+    title = f"<title>{as_text(stamp.name.text)}</title>"
     opacity = f'opacity="{number(stamp.opacity)}"'
     ids = {face: textures[stamp.texture, stamp.level, face] for face in face_of(stamp)}
     rectangle = f'<rect width="{width + 2}" height="{height + 2}" fill="{hex_color(stamp.color)}"'

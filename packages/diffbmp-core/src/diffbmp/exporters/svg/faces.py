@@ -31,7 +31,8 @@ def face_pixels(scene: Scene, texture: int, level: int, face: Face) -> NDArray[n
     """Return a face of a mip level with its border of one clear texel.
 
     Returns:
-        8-bit ``(h + 2, w + 2, C)``: white and coverage for ``cover``, straight RGBA for ``picture``, RGB for ``colors``.
+        8-bit ``(h + 2, w + 2, C)``: white and coverage for ``cover``, straight RGBA for ``picture``, RGB for
+        ``colors``.
     """
     texels = level_pixels(scene, texture, level)
     cover = texels[..., -1:]
