@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffbmp.exporters.page.exporter import HtmlExporter
 from diffbmp.exporters.png import PngExporter
 from diffbmp.exporters.svg.exporter import SvgExporter
 from diffbmp.fitting.preview import Preview
@@ -71,8 +72,8 @@ def register_refiners(register: Register) -> None:
 
 @hookimpl
 def register_exporters(register: Register) -> None:
-    """Register PNG and SVG."""
-    for exporter in (PngExporter, SvgExporter):
+    """Register PNG, SVG and HTML."""
+    for exporter in (PngExporter, SvgExporter, HtmlExporter):
         register(exporter)
 
 

@@ -15,7 +15,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.naming import StampName, stamp_names
 from diffbmp.rendering.layers import layer_boxes
 from diffbmp.rendering.renderer import CompositeInputs
-from diffbmp.rendering.sampling import invert_frames, mip_levels
+from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
 from diffbmp.scene.scene import Scene
 
 __all__ = ["PlacedStamp", "identifiers", "level_pixels", "placed_stamps", "require_over"]
@@ -32,6 +32,7 @@ class PlacedStamp:
         name: what it is called, as in every format.
         texture: number of its texture in the atlas.
         level: the mip level that the "mipmap" filter reads at the scale asked for.
+        detail: log2 of the longest axis, in texels of the original, of a pixel's footprint at the scale asked for.
         frame: (a, b, tx, c, d, ty), row by row, from (u, v, 1) in [-1, 1]^2 to canvas pixels at scale 1.
         opacity: in [0, 1], ``alpha_max`` included.
         color: tint, red, green and blue in [0, 1].
@@ -44,6 +45,7 @@ class PlacedStamp:
     name: StampName
     texture: int
     level: int
+    detail: float
     frame: tuple[float, float, float, float, float, float]
     opacity: float
     color: tuple[float, float, float]
@@ -73,16 +75,17 @@ def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
     ((rows, _, _),) = mip_levels(inputs, inverse)
     colored = atlas.colored[sprites.texture]
     texture = sprites.texture.tolist()
+    detail = level_of_detail(inputs, inverse)[0].tolist()
     level = (rows[0] - atlas.table[sprites.texture, 0]).tolist()
     opacity = (sprites.opacity.double() * scene.alpha_max).tolist()
     blend = torch.where(colored, sprites.color_blend, 0.0).tolist()
     columns = zip(
-        names, texture, level, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
+        names, texture, level, detail, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
         layer_boxes(inputs).tolist(), drawn[0].tolist(), strict=True,
     )  # fmt: skip
     return [
-        PlacedStamp(number, name, texture, level, tuple(frame), opacity, tuple(color), blend, tuple(box), drawn)
-        for number, (name, texture, level, frame, opacity, color, blend, box, drawn) in enumerate(columns)
+        PlacedStamp(number, name, texture, level, detail, tuple(frame), opacity, tuple(color), blend, tuple(box), drawn)
+        for number, (name, texture, level, detail, frame, opacity, color, blend, box, drawn) in enumerate(columns)
     ]
 
 

@@ -1,0 +1,78 @@
+"""HTML: one file that draws the composition in the browser exactly as DiffBMP does, without any network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from pydantic import Field
+
+from diffbmp.exporters.exporter import Exporter, Progress
+from diffbmp.exporters.markup import as_text
+from diffbmp.exporters.options import ExportOptions
+from diffbmp.exporters.page.packing import packed
+from diffbmp.exporters.placed import placed_stamps
+from diffbmp.scene.scene import Scene
+from diffbmp.settings import Settings as SettingsModel
+from diffbmp.version import __version__
+
+__all__ = ["HtmlExporter"]
+
+SCRIPTS = ("data.js", "renderer.js", "viewer.js")
+
+
+class HtmlExporter(Exporter):
+    """One self-contained page: the composition drawn by WebGL2, its stamps playing in, to be picked, hidden, enlarged.
+
+    The page asks the network for nothing and forbids itself to. It draws in floats from the textures themselves, so
+    the picture is ours at any zoom. Stamps are played in painting order.
+    """
+
+    name = "html"
+    suffixes = (".html",)
+    heeds = frozenset()
+
+    class Settings(SettingsModel):
+        """Settings of the page."""
+
+        detail: float = Field(8.0, ge=1, le=1024)
+        """How many times the canvas may be enlarged with stamps still sharp; more makes a larger file."""
+        title: str = Field("", max_length=200)
+        """Title of the page; left out: the number of stamps."""
+
+    settings: Settings
+
+    def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
+        """Write the page; see ``Exporter.export``."""
+        stamps = placed_stamps(scene)
+        progress(0.2)
+        about, data = packed(scene, stamps, self.settings.detail)
+        progress(0.8)
+        style, script = _file("viewer.css"), "\n".join(_file(name) for name in SCRIPTS)
+        policy = (
+            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data: blob:; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        page = Template(_file("viewer.html")).substitute(
+            title=as_text(self.settings.title or f"Composition of {len(stamps)} stamps"),
+            generator=f"DiffBMP {__version__}",
+            policy=policy,
+            style=style,
+            script=script,
+            about=about,
+            packed=data,
+        )
+        path.write_text(page, encoding="utf-8", newline="\n")
+        progress(1.0)
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return the source expression by which a page allows exactly this script or style sheet."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"

@@ -1,0 +1,116 @@
+"""A composition as the numbers and 8-bit textures that the page draws from; ``data.js`` is its reader."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffbmp.exporters.placed import PlacedStamp, level_pixels
+from diffbmp.scene.encoding import exact_bytes
+from diffbmp.scene.scene import Scene
+
+__all__ = ["packed"]
+
+Values = NDArray[Any]
+KINDS = {"float32": "f4", "uint32": "u4", "uint16": "u2", "uint8": "u1"}
+
+
+def packed(scene: Scene, stamps: list[PlacedStamp], detail: float) -> tuple[str, str]:
+    """Return what the page knows by name, as JSON, and the numbers, compressed and in base64.
+
+    Args:
+        scene: what is packed.
+        stamps: its stamps at scale 1.
+        detail: how many times larger than the canvas the picture may be shown with textures still sharp; whatever
+            mip levels are finer than that are left out.
+    """
+    sections: dict[str, Values] = {
+        "frame": _numbers([stamp.frame for stamp in stamps]),
+        "opacity": _numbers([stamp.opacity for stamp in stamps]),
+        "color": _numbers([stamp.color for stamp in stamps]),
+        "blend": _numbers([stamp.color_blend for stamp in stamps]),
+        "detail": _numbers([stamp.detail for stamp in stamps]),
+        "texture": np.array([stamp.texture for stamp in stamps], dtype=np.uint32),
+    }
+    labels = {stamp.texture: stamp.name.text.rpartition(" ")[0] for stamp in stamps}
+    textures = []
+    for number in range(len(scene.atlas)):
+        first = _finest_level(scene, number, stamps, detail)
+        values = _texture_values(scene, number, first)
+        channels, height, width = values.shape
+        sections[f"texture-{number}"] = _differences(values)
+        textures.append(
+            {"label": labels.get(number, ""), "channels": channels, "width": width, "height": height, "first": first}
+        )
+    ground = None
+    if scene.background is not None and scene.background.dim() == 1:
+        ground = scene.background.tolist()
+    elif scene.background is not None:
+        sections["backdrop"] = _differences(_exact_values(scene.background))
+    about = {
+        "width": scene.width,
+        "height": scene.height,
+        "count": len(stamps),
+        "mode": scene.blend,
+        "filter": scene.filter,
+        "ground": ground,
+        "textures": textures,
+        "sections": [[name, KINDS[values.dtype.name], values.size] for name, values in sections.items()],
+    }
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    data = b"".join(compressor.compress(_aligned(values)) for values in sections.values()) + compressor.flush()
+    return json.dumps(about).replace("<", "\\u003c"), base64.b64encode(data).decode("ascii")
+
+
+def _finest_level(scene: Scene, texture: int, stamps: list[PlacedStamp], detail: float) -> int:
+    """Return the finest mip level that is read where the picture is shown ``detail`` times enlarged."""
+    _, count, _ = scene.atlas.table[texture].tolist()
+    if scene.filter in ("bilinear", "nearest_texel"):  # these read the original at any size
+        return 0
+    wanted = [stamp.detail for stamp in stamps if stamp.texture == texture and stamp.drawn]
+    finest = math.floor(min(wanted) - math.log2(detail)) if wanted else int(count) - 1
+    return min(max(finest, 0), int(count) - 1)
+
+
+def _texture_values(scene: Scene, texture: int, level: int) -> Values:
+    """Return straight values ``(C, h, w)``: 8 bits, or 16 where the original has finer steps that would be seen."""
+    if level == 0:
+        return _exact_values(scene.atlas.textures[texture].pixels)
+    texels = level_pixels(scene, texture, level)[1:-1, 1:-1]
+    alpha = texels[..., -1:]
+    color = np.divide(texels[..., :-1], alpha, out=np.zeros_like(texels[..., :-1]), where=alpha > 0)
+    straight = np.concatenate([color, alpha], axis=-1)
+    return np.ascontiguousarray(np.rint(straight * 255).clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
+
+
+def _exact_values(pixels: Tensor) -> Values:
+    """Return ``pixels`` in [0, 1] as 8 bits, or as 16 where they are not exactly that."""
+    pixels = pixels.detach().cpu()
+    exact = exact_bytes(pixels)
+    values: Values
+    if exact is not None:
+        values = exact.contiguous().numpy()
+    else:
+        values = np.rint(pixels.double().clamp(0, 1).numpy() * 65535).astype(np.uint16)
+    return values
+
+
+def _differences(values: Values) -> Values:
+    """Return each value less the one to its left, modulo the type's range: smaller once compressed."""
+    return np.diff(values, axis=-1, prepend=values.dtype.type(0))
+
+
+def _numbers(values: list[Any]) -> Values:
+    return np.array(values, dtype=np.float32)
+
+
+def _aligned(values: Values) -> bytes:
+    data: bytes = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return data + bytes(-len(data) % 4)
