@@ -15,7 +15,19 @@ from diffbmp.loaders.image import ImageLoader
 from diffbmp.loaders.shape import ShapeLoader
 from diffbmp.loaders.svg import SvgLoader
 from diffbmp.loaders.text import TextLoader
+from diffbmp.losses.arrangement import Boundary, OpacitySparsity, Overlap, Size
+from diffbmp.losses.grayscale import (
+    GrayHuber,
+    GrayMeanAbsoluteError,
+    GrayMeanSquaredError,
+    GrayMultiScaleStructuralSimilarity,
+    GrayStructuralSimilarity,
+)
+from diffbmp.losses.laplacian import NormalizedLaplacianPyramid
+from diffbmp.losses.lpips import LearnedPerceptualSimilarity
+from diffbmp.losses.ms_ssim import MultiScaleStructuralSimilarity
 from diffbmp.losses.pixelwise import Huber, MeanAbsoluteError, MeanSquaredError
+from diffbmp.losses.rotation import RotationAlignment, RotationSmoothness
 from diffbmp.losses.spatial import Spatial
 from diffbmp.losses.ssim import StructuralSimilarity
 from diffbmp.plugins.hookspecs import Register, hookimpl
@@ -51,8 +63,28 @@ def register_kinds(register: Register) -> None:
 
 @hookimpl
 def register_losses(register: Register) -> None:
-    """Register mse, l1, huber, spatial and ssim."""
-    for loss in (MeanSquaredError, MeanAbsoluteError, Huber, Spatial, StructuralSimilarity):
+    """Register the losses: by pixel, by structure, as eyes see it, in grey, within a shape, and of how stamps lie."""
+    for loss in (
+        MeanSquaredError,
+        MeanAbsoluteError,
+        Huber,
+        StructuralSimilarity,
+        MultiScaleStructuralSimilarity,
+        NormalizedLaplacianPyramid,
+        LearnedPerceptualSimilarity,
+        GrayMeanSquaredError,
+        GrayMeanAbsoluteError,
+        GrayHuber,
+        GrayStructuralSimilarity,
+        GrayMultiScaleStructuralSimilarity,
+        Spatial,
+        Overlap,
+        Boundary,
+        Size,
+        OpacitySparsity,
+        RotationSmoothness,
+        RotationAlignment,
+    ):
         register(loss)
 
 

@@ -343,6 +343,7 @@ class Fit:
             step=index,
             steps=self.settings.steps,
             generator=generator(self.settings.seed, Stream.LOSS, index),
+            renderer=self.renderer,
         )
 
     def _tell(self, event: str, *arguments: Step) -> None:

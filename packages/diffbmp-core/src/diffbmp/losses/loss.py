@@ -37,6 +37,7 @@ class View:
         step: number of the step, from 0.
         steps: steps in all.
         generator: seeded for this step; the only source of randomness that a loss may use.
+        renderer: the fit's, for losses that render.
     """
 
     image: Tensor
@@ -50,6 +51,7 @@ class View:
     step: int
     steps: int
     generator: torch.Generator
+    renderer: str = "auto"
 
 
 class Loss(Plugin, ABC):

@@ -15,7 +15,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.losses.loss import Loss, View
 from diffbmp.settings import Settings as SettingsModel
 
-__all__ = ["Huber", "MeanAbsoluteError", "MeanSquaredError", "target_of"]
+__all__ = ["Comparing", "Huber", "MeanAbsoluteError", "MeanSquaredError", "target_of"]
 
 
 def target_of(view: View, loss: Loss) -> Tensor:
@@ -34,27 +34,35 @@ def target_of(view: View, loss: Loss) -> Tensor:
     return view.target
 
 
-class MeanSquaredError(Loss):
+class Comparing(Loss):
+    """Base of the losses that compare two pictures."""
+
+    def pictures(self, view: View) -> tuple[Tensor, Tensor]:
+        """Return what is compared: the picture and the target over the step's background, ``(C, H, W)`` each."""
+        return view.image, target_of(view, self)
+
+
+class MeanSquaredError(Comparing):
     """Mean of (image - target)^2 over pixels and channels (paper, Eq. 7)."""
 
     name = "mse"
 
     def __call__(self, view: View) -> Tensor:
         """Return the loss, in [0, 1]."""
-        return functional.mse_loss(view.image, target_of(view, self))
+        return functional.mse_loss(*self.pictures(view))
 
 
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(Comparing):
     """Mean of |image - target| over pixels and channels: edges stay sharper, outliers weigh less than in mse."""
 
     name = "l1"
 
     def __call__(self, view: View) -> Tensor:
         """Return the loss, in [0, 1]."""
-        return functional.l1_loss(view.image, target_of(view, self))
+        return functional.l1_loss(*self.pictures(view))
 
 
-class Huber(Loss):
+class Huber(Comparing):
     """Half the squared difference up to ``delta`` and linear beyond, mean over pixels and channels.
 
     With d = |image - target|: d^2 / 2 where d <= delta, else delta (d - delta / 2) (Huber 1964).
@@ -72,4 +80,4 @@ class Huber(Loss):
 
     def __call__(self, view: View) -> Tensor:
         """Return the loss, at least 0."""
-        return functional.huber_loss(view.image, target_of(view, self), delta=self.settings.delta)
+        return functional.huber_loss(*self.pictures(view), delta=self.settings.delta)

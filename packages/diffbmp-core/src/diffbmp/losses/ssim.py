@@ -7,14 +7,14 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import Loss, View
-from diffbmp.losses.pixelwise import target_of
+from diffbmp.losses.loss import View
+from diffbmp.losses.pixelwise import Comparing
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["StructuralSimilarity"]
 
 
-class StructuralSimilarity(Loss):
+class StructuralSimilarity(Comparing):
     """1 - SSIM between picture and target over the same background (Wang et al. 2004).
 
     Gaussian window of sigma 1.5; only windows that lie within the canvas count, mean over them and channels.
@@ -39,9 +39,9 @@ class StructuralSimilarity(Loss):
 
     def __call__(self, view: View) -> Tensor:
         """Return the loss, in [0, 2]; 0 where both are equal."""
-        target = target_of(view, self)
+        image, target = self.pictures(view)
         similarity: Tensor = pytorch_msssim.ssim(
-            view.image[None], target[None], data_range=1.0, win_size=self.settings.window
+            image[None], target[None], data_range=1.0, win_size=self.settings.window
         )
         return 1 - similarity
 
@@ -51,7 +51,7 @@ class StructuralSimilarity(Loss):
         window = self.settings.window
         if min(size) < window:
             raise DiffbmpError(
-                f"The loss 'ssim' looks through a window of {window} x {window} pixels, "
+                f"The loss '{self.name}' looks through a window of {window} x {window} pixels, "
                 f"and the canvas is only {width} x {height}; "
-                "use a larger canvas, a smaller losses.ssim.window, or another loss."
+                f"use a larger canvas, a smaller losses.{self.name}.window, or another loss."
             )
