@@ -25,6 +25,7 @@ __all__ = [
     "decode_pictures",
     "eight_bits",
     "read_image",
+    "read_mask",
     "resized",
     "tensor_from_picture",
     "write_png",
@@ -65,6 +66,28 @@ def read_image(path: str | Path, *, width: int | None = None, what: str = "image
             raise DiffbmpError(f"{named(what, path)} resized to {_size_sentence((width, height), 'a smaller width')}")
         picture = resized(picture, (width, height))
     return tensor_from_picture(picture)
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
+    """Read a picture as a mask: its brightness (Rec. 601), times its alpha where it has one.
+
+    Args:
+        path: a picture, of any size.
+        size: height and width that it is resized to, in pixels.
+
+    Returns:
+        float32 ``(1, *size)`` in [0, 1].
+
+    Raises:
+        DiffbmpError: where it cannot be read (see ``read_image``), or is black throughout.
+    """
+    picture = decode_pictures(path, what="target mask")[0]
+    flat = Image.new("RGB", picture.size, "black")
+    flat.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
+    mask = tensor_from_picture(resized(flat.convert("L"), (size[1], size[0])))
+    if not bool(mask.any()):
+        raise DiffbmpError(f"{named('target mask', path)} is black throughout, so there is nothing to paint.")
+    return mask
 
 
 def decode_pictures(path: str | Path, *, what: str = "image", every_frame: bool = False) -> list[Image.Image]:

@@ -12,7 +12,7 @@ from diffbmp.fitting.settings import FitSettings
 from diffbmp.losses.total import parse_weighted
 from diffbmp.settings import parse_settings
 
-__all__ = ["assign", "gather_settings", "parse_assignment", "read_toml"]
+__all__ = ["assign", "gather_settings", "parse_assignment", "parse_blends", "read_toml"]
 
 
 def gather_settings(
@@ -74,6 +74,18 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
+
+
+def parse_blends(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``MU`` and ``SET=MU``, as ``--color-blend`` takes them, into the settings that they stand for."""
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if equals:
+            given.setdefault("color_blends", {})[name] = value
+        else:
+            given["color_blend"] = value
+    return given
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> None:

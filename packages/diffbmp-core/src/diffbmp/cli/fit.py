@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from diffbmp.cli.configuration import gather_settings
+from diffbmp.cli.configuration import gather_settings, parse_blends
 from diffbmp.cli.interrupt import stop_on_interrupt
 from diffbmp.cli.progress import ProgressBar
 from diffbmp.errors import DiffbmpError
@@ -41,10 +41,21 @@ def fit_command(
     n: Annotated[int | None, _option("n", "-n")] = None,
     steps: Annotated[int | None, _option("steps", "--steps")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,
+    target_mask: Annotated[str | None, _option("target_mask", "--target-mask", metavar="FILE")] = None,
     width: Annotated[int | None, _option("width", "--width")] = None,
     background: Annotated[str | None, _option("background", "--background")] = None,
     noisy_canvas: Annotated[bool | None, _option("noisy_canvas", "--noisy-canvas/--no-noisy-canvas")] = None,
-    color_blend: Annotated[float | None, _option("color_blend", "--color-blend")] = None,
+    color_blend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--color-blend",
+            metavar="[SET=]MU",
+            help=f"{FitSettings.model_fields['color_blend'].description} A set's name before it (petals=1) sets that "
+            r"set's alone; may be given several times. [dim]\[default: 0][/]",
+        ),
+    ] = None,
+    palette: Annotated[list[str] | None, _option("palette", "--palette", metavar="COLOURS|FILE")] = None,
+    freeze: Annotated[list[str] | None, _option("freeze", "--freeze", metavar="NAME[=VALUE]")] = None,
     alpha_max: Annotated[float | None, _option("alpha_max", "--alpha-max")] = None,
     blend: Annotated[str | None, _option("blend", "--blend", metavar="over|add")] = None,
     filter: Annotated[str | None, _option("filter", "--filter")] = None,
@@ -90,7 +101,8 @@ def fit_command(
     """
     flags = dict(locals())  # by name of the parameter, most of which are fields of FitSettings
     flags = {name: value for name, value in flags.items() if name in FitSettings.model_fields and name != "loss"}
-    given = {name: value for name, value in flags.items() if value not in (None, [])}
+    given = {name: value for name, value in flags.items() if value not in (None, []) and name != "color_blend"}
+    given.update(parse_blends(color_blend or []))
     shorthands = {"loaders.image.mask": mask, "loaders.text.font": font, "loaders.text.split": split}
     assignments = {key: value for key, value in shorthands.items() if value is not None}
     settings, explicit = gather_settings(config, given, loss or [], assignments, set_ or [])

@@ -16,13 +16,16 @@ from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.presets import automatic_count
 from diffbmp.fitting.schedules import Stream, generator
 from diffbmp.fitting.settings import FitSettings
-from diffbmp.images import read_image
+from diffbmp.images import read_image, read_mask
 from diffbmp.initializers.initializer import Start
-from diffbmp.loaders.sources import load_textures
+from diffbmp.loaders.sources import counted_sources, joined_counts, load_textures
 from diffbmp.losses.total import TotalLoss
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene.scene import Scene
+from diffbmp.stamps.constraints import Constraints, parse_frozen
+from diffbmp.stamps.palette import palette_tensor
+from diffbmp.stamps.sets import set_values, stamp_sets
 
 __all__ = ["build_fit", "start_fit"]
 
@@ -57,20 +60,29 @@ def start_fit(
     if atlas is None:
         if not settings.stamps:
             raise DiffbmpError("A fit needs stamps: give a file, a folder, a glob, text:WORDS or shape:NAME.")
-        atlas = Atlas(load_textures(settings.stamps, settings.loaders))
+        sources, counts = counted_sources(settings.stamps)
+        atlas = Atlas(load_textures(sources, settings.loaders))
+        settings = settings.model_copy(update={"counts": joined_counts(settings.counts, counts)})
     atlas = atlas.to(device, torch.float32)
+    if settings.target_mask:
+        goal = goal.masked(read_mask(settings.target_mask, (goal.color.shape[1], goal.color.shape[2])))
     height, width = goal.color.shape[1:]
     background = parse_background(settings.background, (height, width))
     initializer = registry().create(
         "initializers", settings.initializer, settings.initializers.get(settings.initializer)
     )
+    prescribed = initializer.prescribed_count()
     if settings.n is None:
-        settings = settings.model_copy(update={"n": automatic_count(goal.alpha, height, width, len(atlas))})
+        n = prescribed or _count(settings, atlas, automatic_count(goal.alpha, height, width, len(atlas)))
+        settings = settings.model_copy(update={"n": n})
     assert settings.n is not None
     refiners = [registry().create("refiners", name, settings.refiners.get(name)) for name in settings.refine]
-    blends = torch.full((len(atlas),), settings.color_blend)
+    blends = set_values(atlas, settings.color_blends, settings.color_blend)
+    palette = palette_tensor(settings.palette) if settings.palette else None
+    constraints = Constraints(parse_frozen(settings.freeze), palette)
+    first = [settings.n, *(refiner.start_count(settings.n, settings.steps) for refiner in refiners)]
     start = Start(
-        count=min([settings.n, *(refiner.start_count(settings.n, settings.steps) for refiner in refiners)]),
+        count=min(first) if prescribed is None else settings.n,
         total=settings.n,
         height=height,
         width=width,
@@ -82,9 +94,12 @@ def start_fit(
         color_blend=blends,
         alpha_max=settings.alpha_max,
         blend=settings.blend,
+        sets=stamp_sets(atlas, settings.counts, settings.n),
+        constraints=constraints,
     )
     stamps = initializer(start)
-    stamps.color_blend.fill_(settings.color_blend)
+    stamps.color_blend.copy_(blends.to(stamps.color_blend)[stamps.texture])
+    constraints.hold(stamps)
     scene = Scene(
         width,
         height,
@@ -113,6 +128,13 @@ def build_fit(settings: FitSettings, scene: Scene, target: Target | None, *, obs
         refiners=create("refiners", settings.refine, settings.refiners),
         observers=[*create("observers", settings.observe, settings.observers), *observers],
     )
+
+
+def _count(settings: FitSettings, atlas: Atlas, automatic: int) -> int:
+    """Return how many stamps there are where nobody says: the given numbers, and for what has none the usual one."""
+    counted = sum(settings.counts.values())
+    uncounted = {texture.set for texture in atlas.textures} - set(settings.counts)
+    return max(counted + len(uncounted), automatic) if uncounted else counted
 
 
 def check_names(settings: FitSettings) -> None:

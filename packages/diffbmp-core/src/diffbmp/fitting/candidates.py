@@ -23,6 +23,8 @@ from diffbmp.atlas.atlas import Atlas
 from diffbmp.initializers.placement import COLOR_MARGIN
 from diffbmp.rendering.composite import over_background
 from diffbmp.settings import Settings
+from diffbmp.stamps.constraints import Constraints
+from diffbmp.stamps.palette import nearest_color
 from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
 
 __all__ = ["UNKNOWN_CANVAS", "CandidateSettings", "Comparison", "Found", "find_stamps", "scale_limits"]
@@ -154,6 +156,8 @@ def find_stamps(
     color_blend: Tensor,
     alpha_max: float = 1.0,
     blend: str = "over",
+    textures: Tensor | None = None,
+    constraints: Constraints | None = None,
 ) -> Found:
     """Return at most ``count`` stamps that keep clear of each other, the most helpful first; at least one.
 
@@ -167,12 +171,20 @@ def find_stamps(
         color_blend: ``(T,)``, that of stamps of each texture.
         alpha_max: factor on opacities.
         blend: "over" or "add".
+        textures: ``(K,)`` indices of those to choose from; all where it is left out.
+        constraints: parameters that are locked, and the palette.
     """
-    judge = _Judge(comparison, atlas, settings, color_blend, alpha_max, blend)
-    drawn = judge(*_draw(comparison, len(atlas), max(count, 8) * settings.per_stamp, limits, settings, generator))
+    held = constraints or Constraints()
+    if (scale := held.fixed("scale")) is not None:
+        limits = (scale, scale)
+    if (opacity := held.fixed("opacity")) is not None:
+        settings = settings.model_copy(update={"opacities": (opacity,)})
+    allowed = torch.arange(len(atlas)) if textures is None else textures.cpu()
+    judge = _Judge(comparison, atlas, settings, color_blend, alpha_max, blend, held)
+    drawn = judge(*_draw(comparison, allowed, max(count, 8) * settings.per_stamp, limits, settings, generator))
     for _ in range(settings.rounds):
         best = drawn[_descending(drawn.gain)[: max(count, 8) * POOL]]
-        drawn = best.joined(judge(*_vary(best, limits, len(atlas), settings, generator)))
+        drawn = best.joined(judge(*_vary(best, limits, allowed, settings, generator)))
     drawn = drawn[_descending(drawn.gain)]
     return drawn[_apart(drawn, comparison, count)]
 
@@ -183,7 +195,7 @@ def _descending(gain: Tensor) -> Tensor:
 
 def _draw(
     comparison: Comparison,
-    textures: int,
+    textures: Tensor,
     number: int,
     limits: tuple[float, float],
     settings: CandidateSettings,
@@ -204,9 +216,9 @@ def _draw(
     ratio = torch.rand(number, generator=generator, dtype=torch.float64)
     rotation = 2 * math.pi * torch.rand(number, generator=generator, dtype=torch.float64)
     if settings.textures:
-        texture = torch.randint(textures, (number,), generator=generator)
+        texture = textures[torch.randint(len(textures), (number,), generator=generator)]
     else:
-        texture = torch.arange(number) % textures
+        texture = textures[torch.arange(number) % len(textures)]
     return (
         ((corner + inside) * size).to(like),
         (smallest * (largest / smallest) ** ratio).to(like),
@@ -216,7 +228,7 @@ def _draw(
 
 
 def _vary(
-    best: Found, limits: tuple[float, float], textures: int, settings: CandidateSettings, generator: torch.Generator
+    best: Found, limits: tuple[float, float], textures: Tensor, settings: CandidateSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return variants: moved, resized and turned a little, half of them with another texture."""
     number = len(best) * VARIANTS
@@ -225,7 +237,7 @@ def _vary(
     normal = torch.randn((number, 4), generator=generator, dtype=torch.float64).to(like)
     position = best.position.repeat(VARIANTS, 1) + 0.3 * scale[:, None] * normal[:, :2]
     rotation = best.rotation.repeat(VARIANTS) + 0.4 * normal[:, 3]
-    other = torch.randint(textures, (number,), generator=generator).to(texture.device)
+    other = textures[torch.randint(len(textures), (number,), generator=generator)].to(texture.device)
     if settings.textures:
         keeps = torch.arange(number, device=texture.device) < number // 2
         texture = torch.where(keeps, texture, other)
@@ -243,7 +255,9 @@ class _Judge:
         color_blend: Tensor,
         alpha_max: float,
         blend: str,
+        held: Constraints,
     ) -> None:
+        self.held = held
         self.comparison, self.atlas, self.settings = comparison, atlas, settings
         self.alpha_max, self.hides = alpha_max, blend == "over"
         like = comparison.current
@@ -264,6 +278,8 @@ class _Judge:
         self.cells = (cell + 0.5) * (2 / settings.samples) - 1
 
     def __call__(self, position: Tensor, scale: Tensor, rotation: Tensor, texture: Tensor) -> Found:
+        if (turn := self.held.fixed("rotation")) is not None:
+            rotation = torch.full_like(rotation, turn)
         chunks = [slice(first, first + CHUNK) for first in range(0, len(scale), CHUNK)]
         parts = [self._judge(position[c], scale[c], rotation[c], texture[c]) for c in chunks]
         opacity, color, gain = (torch.cat([part[i] for part in parts]) for i in range(3))
@@ -296,6 +312,8 @@ class _Judge:
         for opacity in self.settings.opacities:
             a = opacity * self.alpha_max
             color = ((dk + a * qk) / (a * kk).clamp(min=1e-9)).clamp(0, 1)
+            if self.held.palette is not None:  # the error is as steep in each channel, so the nearest is the best
+                color = nearest_color(color, self.held.palette)
             change = a * (dq - color * dk) * 2 + a * a * (qq - 2 * color * qk + color * color * kk)
             gain = -change.sum(-1)
             if self.channels == 4:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffbmp.errors import DiffbmpError
+from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.fitting.candidates import UNKNOWN_CANVAS
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
@@ -23,6 +23,9 @@ from diffbmp.rendering.composite import over_background
 from diffbmp.rendering.selection import choose_renderer, renderer_key
 from diffbmp.rendering.sprites import Sprites
 from diffbmp.scene.scene import Scene
+from diffbmp.stamps.constraints import Constraints, parse_frozen
+from diffbmp.stamps.palette import palette_tensor
+from diffbmp.stamps.sets import StampSet, set_values, stamp_sets
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Fit", "Step", "Target"]
@@ -76,6 +79,11 @@ class Target:
         alpha = shrunk(self.alpha)
         return Target(shrunk(self.color * self.alpha) / alpha.clamp(min=1e-6), alpha)
 
+    def masked(self, alpha: Tensor) -> Target:
+        """Return the target with ``alpha`` ``(1, H, W)`` in [0, 1] as a further factor of its own."""
+        alpha = alpha.to(self.color)
+        return Target(self.color, alpha if self.alpha is None else self.alpha * alpha)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Target:
         """Return the target on another device or in another dtype."""
         return Target(self.color.to(device, dtype), None if self.alpha is None else self.alpha.to(device, dtype))
@@ -113,6 +121,7 @@ class Fit:
         scene: what is optimised, in place.
         target: what it is compared with, or None.
         settings: all settings.
+        constraints: what stays as it is: locked parameters, and the palette.
         optimizer: Adam over the rates that the scene's parts declare.
         next_step: number of the step that comes next.
         first_step: number of the step that this run began with: 0 unless resumed.
@@ -153,6 +162,8 @@ class Fit:
             target_alpha=self.target is not None and self.target.alpha is not None,
         )
         self.observers = list(observers)
+        palette = palette_tensor(settings.palette) if settings.palette else None
+        self.constraints = Constraints(parse_frozen(settings.freeze), palette)
         name = choose_renderer(settings.renderer, texels.device)
         self.renderer = renderer_key(name, settings.renderers.get(name))
         self.optimizer = self._build_optimizer()
@@ -182,7 +193,13 @@ class Fit:
     @property
     def color_blend(self) -> Tensor:
         """``(T,)``: the colour blend of stamps of each texture."""
-        return torch.full((len(self.scene.atlas),), self.settings.color_blend, device=self.scene.atlas.texels.device)
+        blends = set_values(self.scene.atlas, self.settings.color_blends, self.settings.color_blend)
+        return blends.to(self.scene.atlas.texels.device)
+
+    @property
+    def sets(self) -> list[StampSet]:
+        """The sets of stamps whose numbers are given, and the rest; one set of all where none is."""
+        return stamp_sets(self.scene.atlas, self.settings.counts, self.count)
 
     @property
     def canvas_scale(self) -> float:
@@ -244,6 +261,8 @@ class Fit:
         """
         part = self.stamps
         tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+        if added is not None:
+            self.constraints.hold(added)
         extra = {} if added is None else added.state_dict()
         for name, tensor in tensors.items():
             kept = kept.to(tensor.device)
@@ -271,13 +290,17 @@ class Fit:
 
     def _build_optimizer(self) -> torch.optim.Adam:
         groups = []
+        known: set[str] = set()
         for index, part in enumerate(self.scene.parts):
             rates = part.rates()  # type: ignore[operator]
             for name, parameter in rates.items():
-                rate = self.settings.optimizer.rate(name, self.count)
+                known.add(name)
+                rate = 0.0 if name in self.constraints.frozen else self.settings.optimizer.rate(name, self.count)
                 if rate is None:
                     raise DiffbmpError(f"No rate is known for the parameter '{name}'; set optimizer.other.{name}.")
                 groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "name": f"{index}/{name}"})
+        for name in set(self.constraints.frozen) - known:
+            raise unknown_name("parameter to freeze", name, known)
         return torch.optim.Adam(groups, betas=self.settings.optimizer.betas)
 
     @torch.enable_grad()
@@ -316,6 +339,8 @@ class Fit:
             parameter.copy_(torch.lerp(before, parameter, size))
         for part in self.scene.parts:
             part.project()  # type: ignore[operator]
+            if isinstance(part, Stamps):
+                self.constraints.pull(part, (self.next_step + 1) / self.settings.steps)
 
     def _canvas_scale(self, step: int) -> float:
         size = (self.scene.height, self.scene.width)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.fitting.presets import Preset, under_preset
 from diffbmp.rendering.renderer import Blend, Filter
 from diffbmp.settings import Settings
+from diffbmp.stamps.constraints import parse_frozen
+from diffbmp.stamps.palette import parse_palette
 
 __all__ = ["BlurSettings", "CanvasSettings", "FitSettings", "OptimizerSettings"]
 
@@ -93,7 +95,11 @@ class FitSettings(Settings):
     target: str = Field("", description="Picture to compose.")
     stamps: Names = Field(
         default_factory=list,
-        description="What to compose it of: files, folders, globs, text:WORDS, shape:NAME or a plugin's scheme.",
+        description="What to compose it of: files, folders, globs, text:WORDS, shape:NAME or a plugin's scheme; a "
+        "number after a colon says how many stamps are made of it (petals/:800).",
+    )
+    counts: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="Number of stamps of single sets, by the set's name (petals)."
     )
     output: str = Field("out", description="Folder for the picture, the scene and the report.")
     preset: Preset = Field("balanced", description="Set of defaults: paper, fast, balanced or best.")
@@ -102,6 +108,9 @@ class FitSettings(Settings):
     )
     steps: int = Field(300, ge=1, description="Number of optimisation steps.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
+    target_mask: str = Field(
+        "", description="Picture whose brightness is the target's alpha: white is to be painted, black to stay free."
+    )
     width: int | None = Field(None, ge=1, description="Resize the target to this width in pixels, keeping its aspect.")
     background: str = Field("white", description="What is behind the stamps: white, #rrggbb, a picture or transparent.")
     noisy_canvas: bool = Field(
@@ -109,6 +118,18 @@ class FitSettings(Settings):
     )
     color_blend: float = Field(
         0.0, ge=0, le=1, description="0 paints coloured stamps in any tint, 1 keeps their colours."
+    )
+    color_blends: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="Colour blend of single sets of stamps, by the set's name (petals)."
+    )
+    palette: Names = Field(
+        default_factory=list,
+        description="Colours that stamps may have: colours by name or #rrggbb, or a file of them; left out, any.",
+    )
+    freeze: Names = Field(
+        default_factory=list,
+        description="Parameters that stay as the start sets them (position, scale, rotation, opacity, color), or at a "
+        "value (rotation=0).",
     )
     alpha_max: float = Field(1.0, gt=0, le=1, description="Highest opacity of a stamp.")
     blend: Blend = Field("over", description="How stamps are put on each other.")
@@ -140,6 +161,18 @@ class FitSettings(Settings):
     observers: PluginTables = Field(default_factory=dict, description="Settings of observers, by name.")
     exporters: PluginTables = Field(default_factory=dict, description="Settings of exporters, by name.")
     renderers: PluginTables = Field(default_factory=dict, description="Settings of renderers, by name.")
+
+    @field_validator("palette")
+    @classmethod
+    def _read_palette(cls, value: list[str]) -> list[str]:
+        """Put colours in the place of files and names, so that a fit that is resumed needs no file."""
+        return parse_palette(value)
+
+    @field_validator("freeze")
+    @classmethod
+    def _check_frozen(cls, value: list[str]) -> list[str]:
+        parse_frozen(value)
+        return value
 
     @model_validator(mode="before")
     @classmethod

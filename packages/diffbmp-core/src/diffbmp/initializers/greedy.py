@@ -17,6 +17,7 @@ from diffbmp.fitting.candidates import (
 from diffbmp.initializers.initializer import Initializer, Start
 from diffbmp.initializers.placement import check_start, foreground
 from diffbmp.rendering.composite import composite
+from diffbmp.stamps.sets import shares
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Greedy"]
@@ -58,20 +59,35 @@ class Greedy(Initializer):
         while placed is None or len(placed) < start.count:
             done = 0 if placed is None else len(placed)
             stage_end = min(start.count, (done // share + 1) * share)
+            textures, missing = _next_set(start, placed, stage_end)
             found = find_stamps(
                 _comparison(start, start.target, placed),
                 start.atlas,
-                stage_end - done,
+                missing,
                 scale_limits(self.settings, area, stage_end, total),
                 self.settings,
                 start.generator,
                 color_blend=blend,
                 alpha_max=start.alpha_max,
                 blend=start.blend,
+                textures=textures,
+                constraints=start.constraints,
             )
             added = found.stamps(blend)
+            start.constraints.hold(added)
             placed = added if placed is None else placed.joined(added)
         return placed
+
+
+def _next_set(start: Start, placed: Stamps | None, stage_end: int) -> tuple[Tensor | None, int]:
+    """Return the textures that are next to choose from, None for all, and how many stamps of them are missing."""
+    if not start.sets:
+        return None, stage_end - (0 if placed is None else len(placed))
+    for one, share in zip(start.sets, shares(start.sets, stage_end), strict=True):
+        missing = share - (0 if placed is None else len(one.members(placed.texture)))
+        if missing > 0:
+            return one.textures, missing
+    return None, stage_end - (0 if placed is None else len(placed))
 
 
 @torch.no_grad()

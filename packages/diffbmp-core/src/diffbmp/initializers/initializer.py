@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.plugins.plugin import Plugin
+from diffbmp.stamps.constraints import Constraints
+from diffbmp.stamps.sets import StampSet
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Initializer", "Start"]
@@ -33,6 +36,8 @@ class Start:
         color_blend: ``(T,)``, mu of stamps of each texture, or None where it is 0 for all.
         alpha_max: factor on every opacity.
         blend: "over" or "add".
+        sets: the sets of stamps, with their shares of ``total``; empty where any texture will do.
+        constraints: what will be locked once the stamps are placed, for an initializer that chooses with it in mind.
     """
 
     count: int
@@ -47,6 +52,8 @@ class Start:
     color_blend: Tensor | None = None
     alpha_max: float = 1.0
     blend: str = "over"
+    sets: Sequence[StampSet] = ()
+    constraints: Constraints = field(default_factory=Constraints)
 
 
 class Initializer(Plugin, ABC):
@@ -61,3 +68,10 @@ class Initializer(Plugin, ABC):
         Raises:
             DiffbmpError: where it cannot place them (no foreground, no target where one is needed).
         """
+
+    def prescribed_count(self) -> int | None:
+        """Return the number of stamps that this start is made for, or None where any number will do.
+
+        All of them are placed at once then, whatever the refiners would rather add later.
+        """
+        return None

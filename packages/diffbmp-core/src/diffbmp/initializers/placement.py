@@ -16,6 +16,7 @@ from torch import Tensor
 from diffbmp.errors import DiffbmpError
 from diffbmp.initializers.initializer import Start
 from diffbmp.settings import Settings
+from diffbmp.stamps.sets import StampSet, shares
 from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
 
 __all__ = [
@@ -46,6 +47,9 @@ class PlacementSettings(Settings):
     """Opacity of every stamp at the start, as a logit; -2 is about 12 %."""
     color_noise: float = Field(0.02, ge=0, le=1)
     """Standard deviation of the noise on start colours taken from the target, in colour values of [0, 1]."""
+    textures: Literal["dealt", "in_order"] = "dealt"
+    """Textures dealt at random, each as often as any other, or in their order from the first stamp on: with a grid,
+    a text can be read."""
 
 
 def check_start(start: Start) -> None:
@@ -129,6 +133,22 @@ def deal_textures(count: int, textures: int, generator: torch.Generator) -> Tens
     return dealt[torch.randperm(count, generator=generator)]
 
 
+def _textures(start: Start, settings: PlacementSettings, count: int) -> Tensor:
+    """Return the texture of each stamp, ``(count,)``: of each set as many as it has a share of."""
+    sets = start.sets or [StampSet(torch.arange(len(start.atlas)), count)]
+    if settings.textures == "in_order":
+        if len(sets) > 1:
+            raise DiffbmpError("Textures in order and numbers of single sets exclude each other; leave one out.")
+        return torch.arange(count) % len(start.atlas)
+    if len(sets) == 1:
+        return deal_textures(count, len(start.atlas), start.generator)
+    dealt = [
+        one.textures[deal_textures(share, len(one.textures), start.generator)]
+        for one, share in zip(sets, shares(sets, count), strict=True)
+    ]
+    return torch.cat(dealt)[torch.randperm(count, generator=start.generator)]
+
+
 def large_first(scale: Tensor) -> Tensor:
     """Return the painting order that puts small stamps in front of large ones, ``(N,)`` int64; ties keep theirs."""
     return torch.argsort(scale, descending=True, stable=True)
@@ -153,5 +173,5 @@ def build_stamps(start: Start, settings: PlacementSettings, position: Tensor, sc
         rotation=rotation.to(texels),
         opacity_logit=torch.full_like(scale, settings.opacity_logit).to(texels),
         color_logit=torch.logit(colors, eps=COLOR_MARGIN).to(texels),
-        texture=deal_textures(count, len(start.atlas), start.generator).to(texels.device),
+        texture=_textures(start, settings, count).to(texels.device),
     )

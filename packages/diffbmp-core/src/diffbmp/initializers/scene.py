@@ -39,6 +39,10 @@ class FromScene(Initializer):
 
     settings: Settings
 
+    def prescribed_count(self) -> int | None:
+        """Return the number of the scene's stamps."""
+        return len(load_scene(Path(self.settings.path)).sprites()) if self.settings.path else None
+
     def __call__(self, start: Start) -> Stamps:
         """Return the scene's stamps.
 

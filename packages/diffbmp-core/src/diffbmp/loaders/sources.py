@@ -14,8 +14,9 @@ from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.loaders.loader import Loader
 from diffbmp.paths import missing_path, named
 from diffbmp.plugins.registry import registry
+from diffbmp.stamps.sets import counted_source
 
-__all__ = ["load_textures", "set_name"]
+__all__ = ["counted_sources", "joined_counts", "load_textures", "set_name"]
 
 SCHEME = re.compile(r"([A-Za-z][\w.+-]+):(.*)", re.DOTALL)
 """``NAME:rest``; one letter alone is a Windows drive."""
@@ -56,6 +57,36 @@ def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, An
     ]
     names = distinct([texture.name for texture in textures])
     return [t if t.name == name else replace(t, name=name) for t, name in zip(textures, names, strict=True)]
+
+
+def counted_sources(sources: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """Split sources from the numbers of stamps after them, ``petals/:800``.
+
+    Returns:
+        The plain sources, and the numbers by the names that their sets have in ``load_textures``.
+
+    Raises:
+        DiffbmpError: for a number of 0.
+    """
+    pairs = [counted_source(source) for source in sources]
+    plain = [source for source, _ in pairs]
+    names = distinct([set_name(source) for source in plain])
+    return plain, {name: count for name, (_, count) in zip(names, pairs, strict=True) if count is not None}
+
+
+def joined_counts(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers of stamps by set that are given in settings and after sources.
+
+    Raises:
+        DiffbmpError: where both give one for the same set, and they differ.
+    """
+    for name in set(counts) & set(others):
+        if counts[name] != others[name]:
+            raise DiffbmpError(
+                f"The set '{name}' is to have {others[name]} stamps after its source and {counts[name]} in counts; "
+                "give one number."
+            )
+    return {**counts, **others}
 
 
 def set_name(source: str) -> str:

@@ -11,6 +11,7 @@ from diffbmp.fitting.candidates import CandidateSettings
 from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.schedules import Stream
 from diffbmp.refiners.placing import place
+from diffbmp.stamps.sets import shares
 
 if TYPE_CHECKING:
     from diffbmp.fitting.fit import Fit, Step
@@ -45,11 +46,15 @@ class Grow(Refiner):
         """Add the stamps of every stage that begins with the next step."""
         n = fit.count
         wanted = self._count(fit.next_step, n, fit.settings.steps)
-        while (missing := wanted - len(fit.stamps)) > 0:
-            # A stage may take several goes, each with random numbers of its own.
-            generator = fit.generator(Stream.GROW, step=len(fit.stamps))
-            added = place(fit, missing, self.settings, generator, together=wanted)
-            fit.rearrange(torch.arange(len(fit.stamps)), added.stamps(fit.color_blend))
+        if wanted <= len(fit.stamps):
+            return
+        sets = fit.sets
+        for one, share in zip(sets, shares(sets, wanted), strict=True):
+            while (missing := share - len(one.members(fit.stamps.texture))) > 0:
+                # A stage may take several goes, each with random numbers of its own.
+                generator = fit.generator(Stream.GROW, step=len(fit.stamps))
+                added = place(fit, missing, self.settings, generator, together=wanted, textures=one.textures)
+                fit.rearrange(torch.arange(len(fit.stamps)), added.stamps(fit.color_blend))
 
     def _count(self, step: int, n: int, steps: int) -> int:
         """Return how many of ``n`` stamps there are when ``step`` of ``steps`` is taken."""

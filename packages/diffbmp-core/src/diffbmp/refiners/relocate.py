@@ -54,16 +54,22 @@ class Relocate(Refiner):
         count = len(fit.stamps)
         if done % settings.every or not settings.after * steps <= done < settings.until * steps or count < fit.count:
             return
+        if "position" in fit.constraints.frozen:  # the place is what a person has chosen
+            return
         generator = fit.generator(Stream.RELOCATE)
-        costs = removal_costs(fit, settings.probes, generator)
-        found = place(fit, max(1, round(settings.share * count)), settings, generator, together=count)
-        cheapest = torch.argsort(costs, stable=True)[: len(found)]
-        # Both are sorted, so that the first pair that is not worth it ends the list.
-        moved = int((found.gain > settings.margin * costs[cheapest]).long().cumprod(0).sum())
-        if moved:
-            kept = torch.ones(count, dtype=torch.bool, device=costs.device)
-            kept[cheapest[:moved]] = False
-            fit.rearrange(kept.nonzero()[:, 0], found[:moved].stamps(fit.color_blend))
+        for one in fit.sets:  # a stamp gives way to one of its own set
+            members = one.members(fit.stamps.texture)
+            costs = removal_costs(fit, settings.probes, generator)
+            number = max(1, round(settings.share * len(members)))
+            found = place(fit, number, settings, generator, together=count, textures=one.textures)
+            cheapest = members[torch.argsort(costs[members], stable=True)][: len(found)]
+            found = found[: len(cheapest)]
+            # Both are sorted, so that the first pair that is not worth it ends the list.
+            moved = int((found.gain > settings.margin * costs[cheapest]).long().cumprod(0).sum())
+            if moved:
+                kept = torch.ones(count, dtype=torch.bool, device=costs.device)
+                kept[cheapest[:moved]] = False
+                fit.rearrange(kept.nonzero()[:, 0], found[:moved].stamps(fit.color_blend))
 
 
 def removal_costs(fit: Fit, probes: int, generator: torch.Generator) -> Tensor:

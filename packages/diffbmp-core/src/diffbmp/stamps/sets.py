@@ -1,0 +1,107 @@
+"""Stamp sets: the textures of one source, and how many stamps are made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffbmp.atlas.atlas import Atlas
+from diffbmp.errors import DiffbmpError, unknown_name
+
+__all__ = ["StampSet", "counted_source", "set_values", "shares", "stamp_sets"]
+
+COUNT = re.compile(r"(.+):(\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class StampSet:
+    """Textures that share a number of stamps.
+
+    Attributes:
+        textures: ``(K,)`` int64, indices into the atlas.
+        count: number of stamps that there will be of them.
+    """
+
+    textures: Tensor
+    count: int
+
+    def members(self, texture: Tensor) -> Tensor:
+        """Return which stamps, by their ``texture`` ``(N,)``, are of this set: ``(M,)`` indices."""
+        return torch.isin(texture, self.textures.to(texture.device)).nonzero()[:, 0]
+
+
+def counted_source(source: str) -> tuple[str, int | None]:
+    """Split ``petals/:800`` into the source and its number of stamps.
+
+    What exists under its whole name is that, and so is a scheme with nothing but digits (``text:2024``).
+
+    Raises:
+        DiffbmpError: for a number of 0.
+    """
+    found = COUNT.fullmatch(source)
+    if found is None or (re.fullmatch(r"[A-Za-z][\w.+-]+", found[1]) and not Path(found[1]).expanduser().exists()):
+        return source, None
+    try:
+        if Path(source).expanduser().exists():
+            return source, None
+    except (OSError, RuntimeError, ValueError):  # no name of a file
+        return source, None
+    if int(found[2]) < 1:
+        raise DiffbmpError(f"The source '{source}' asks for no stamps; give a number of at least 1, or leave it out.")
+    return found[1], int(found[2])
+
+
+def stamp_sets(atlas: Atlas, counts: Mapping[str, int], n: int) -> list[StampSet]:
+    """Return the sets whose number is given, then all other textures together, which share what is left of ``n``.
+
+    Raises:
+        DiffbmpError: for an unknown set, or numbers that do not add up to ``n``.
+    """
+    if not counts:
+        return [StampSet(torch.arange(len(atlas)), n)]
+    sets = [StampSet(_textures(atlas, name), count) for name, count in counts.items()]
+    rest = torch.tensor([k for k, texture in enumerate(atlas.textures) if texture.set not in counts], dtype=torch.int64)
+    left = n - sum(counts.values())
+    if len(rest) and left > 0:
+        return [*sets, StampSet(rest, left)]
+    if left:
+        asked = " + ".join(f"{count} of '{name}'" for name, count in counts.items())
+        raise DiffbmpError(f"{asked} are not the {n} stamps that there are to be; leave n out, or change a number.")
+    if len(rest):
+        raise DiffbmpError(f"The {n} stamps are all given away by number, and other stamps get none; raise n.")
+    return sets
+
+
+def shares(sets: Sequence[StampSet], count: int) -> list[int]:
+    """Return how many of ``count`` stamps are of each set, in proportion to their numbers, by largest remainders."""
+    total = sum(one.count for one in sets)
+    exact = [one.count * count / total for one in sets]
+    whole = [int(value) for value in exact]
+    by_remainder = sorted(range(len(sets)), key=lambda k: (whole[k] - exact[k], k))
+    for k in by_remainder[: count - sum(whole)]:
+        whole[k] += 1
+    return whole
+
+
+def set_values(atlas: Atlas, values: Mapping[str, float], default: float) -> Tensor:
+    """Return a value for each texture, ``(T,)``: that of its set where one is given, else the default.
+
+    Raises:
+        DiffbmpError: for an unknown set.
+    """
+    result = torch.full((len(atlas),), default)
+    for name, value in values.items():
+        result[_textures(atlas, name)] = value
+    return result
+
+
+def _textures(atlas: Atlas, name: str) -> Tensor:
+    found = [k for k, texture in enumerate(atlas.textures) if texture.set == name]
+    if not found:
+        raise unknown_name("set of stamps", name, {texture.set for texture in atlas.textures})
+    return torch.tensor(found, dtype=torch.int64)
