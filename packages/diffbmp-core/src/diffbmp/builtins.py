@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffbmp.exporters.ora import OraExporter
 from diffbmp.exporters.page.exporter import HtmlExporter
 from diffbmp.exporters.png import PngExporter
 from diffbmp.exporters.svg.exporter import SvgExporter
@@ -104,8 +105,8 @@ def register_refiners(register: Register) -> None:
 
 @hookimpl
 def register_exporters(register: Register) -> None:
-    """Register PNG, SVG and HTML."""
-    for exporter in (PngExporter, SvgExporter, HtmlExporter):
+    """Register PNG, OpenRaster, SVG and HTML."""
+    for exporter in (PngExporter, OraExporter, SvgExporter, HtmlExporter):
         register(exporter)
 
 

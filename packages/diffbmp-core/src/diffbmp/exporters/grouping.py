@@ -39,7 +39,8 @@ def group_stamps(names: Sequence[StampName], boxes: npt.NDArray[np.int64], group
 
     By depth, each group is a run of ``DEPTH`` stamps. By set, stamps trade places only where their boxes do not
     overlap, which changes no pixel; so a set that lies between others at some places needs several groups
-    (``petals 1``, ``petals 2``), and they are made as few and as large as a greedy choice finds them.
+    (``petals 1``, ``petals 2``), and they are made as few and as large as a greedy choice finds them. Where all stamps
+    would be in one group there is none: it would tell nothing, and Krita 5.1 shows such a file empty.
 
     Args:
         names: the stamps in painting order.
@@ -48,7 +49,7 @@ def group_stamps(names: Sequence[StampName], boxes: npt.NDArray[np.int64], group
     """
     if not names:
         return []
-    if grouping == "none":
+    if grouping == "none" or (grouping == "depth" and len(names) <= DEPTH):
         return [LayerGroup(None, tuple(range(len(names))))]
     if grouping == "depth":
         starts = range(0, len(names), DEPTH)
@@ -63,7 +64,7 @@ def group_stamps(names: Sequence[StampName], boxes: npt.NDArray[np.int64], group
     for label, stamps in runs:
         seen[label] += 1
         groups.append(LayerGroup(f"{label} {seen[label]}" if total[label] > 1 else label, tuple(stamps)))
-    return groups
+    return groups if len(groups) > 1 else [LayerGroup(None, groups[0].stamps)]
 
 
 def _runs_by_set(sets: Sequence[str], boxes: npt.NDArray[np.int64]) -> list[tuple[str, list[int]]]:

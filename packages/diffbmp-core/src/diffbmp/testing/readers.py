@@ -34,6 +34,11 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "librsvg": (("rsvg-convert",), ()),
     "poppler-cairo": (("pdftocairo",), ()),
     "poppler-splash": (("pdftoppm",), ()),
+    "psd-tools": ((), ("psd_tools",)),
+    "imagemagick": (("convert", "identify"), ()),
+    "gimp": (("gimp-console",), ()),
+    "krita": (("krita", "xvfb-run"), ()),
+    "pyora": ((), ("pyora",)),
 }
 """The programs and the Python packages of each reader."""
 
