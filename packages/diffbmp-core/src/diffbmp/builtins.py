@@ -9,6 +9,7 @@ from diffbmp.exporters.svg.exporter import SvgExporter
 from diffbmp.fitting.preview import Preview
 from diffbmp.initializers.greedy import Greedy
 from diffbmp.initializers.grid import Grid
+from diffbmp.initializers.positions import Positions
 from diffbmp.initializers.random import Random
 from diffbmp.initializers.scene import FromScene
 from diffbmp.initializers.structure import Structure
@@ -33,6 +34,7 @@ from diffbmp.losses.spatial import Spatial
 from diffbmp.losses.ssim import StructuralSimilarity
 from diffbmp.plugins.hookspecs import Register, hookimpl
 from diffbmp.refiners.grow import Grow
+from diffbmp.refiners.reinitialize import Reinitialize
 from diffbmp.refiners.relocate import Relocate
 from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.reference import Reference
@@ -91,15 +93,15 @@ def register_losses(register: Register) -> None:
 
 @hookimpl
 def register_initializers(register: Register) -> None:
-    """Register the greedy, the structure-aware, the random and the regular start, and the start from a scene."""
-    for initializer in (Greedy, Structure, Random, Grid, FromScene):
+    """Register the greedy, the structure-aware, the random and the regular start, and those from files."""
+    for initializer in (Greedy, Structure, Random, Grid, Positions, FromScene):
         register(initializer)
 
 
 @hookimpl
 def register_refiners(register: Register) -> None:
-    """Register grow and relocate."""
-    for refiner in (Grow, Relocate):
+    """Register grow, relocate and reinitialize."""
+    for refiner in (Grow, Relocate, Reinitialize):
         register(refiner)
 
 

@@ -82,7 +82,7 @@ def start_fit(
     constraints = Constraints(parse_frozen(settings.freeze), palette)
     first = [settings.n, *(refiner.start_count(settings.n, settings.steps) for refiner in refiners)]
     start = Start(
-        count=min(first) if prescribed is None else settings.n,
+        count=settings.n if initializer.whole else min(first),
         total=settings.n,
         height=height,
         width=width,

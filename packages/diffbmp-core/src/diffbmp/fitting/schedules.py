@@ -23,6 +23,7 @@ class Stream(IntEnum):
     REFINER = 3
     GROW = 4
     RELOCATE = 5
+    REINITIALIZE = 6
 
 
 def generator(seed: int, stream: Stream, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:

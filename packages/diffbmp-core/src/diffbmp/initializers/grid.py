@@ -25,6 +25,7 @@ class Grid(Initializer):
     """
 
     name = "grid"
+    whole = True
 
     class Settings(PlacementSettings):
         """Settings of the grid; scales are half a cell's side, between the smallest and, if given, the largest."""

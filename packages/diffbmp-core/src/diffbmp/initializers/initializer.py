@@ -61,6 +61,9 @@ class Initializer(Plugin, ABC):
 
     family: ClassVar[str] = "initializers"
 
+    whole: ClassVar[bool] = False
+    """Whether all stamps are to be placed at once, whatever a refiner would rather add later."""
+
     @abstractmethod
     def __call__(self, start: Start) -> Stamps:
         """Return ``start.count`` stamps in painting order, on the atlas's device.
@@ -70,8 +73,5 @@ class Initializer(Plugin, ABC):
         """
 
     def prescribed_count(self) -> int | None:
-        """Return the number of stamps that this start is made for, or None where any number will do.
-
-        All of them are placed at once then, whatever the refiners would rather add later.
-        """
+        """Return the number of stamps that this start is made for, or None where any number will do."""
         return None

@@ -30,6 +30,7 @@ class FromScene(Initializer):
     """
 
     name = "scene"
+    whole = True
 
     class Settings(SettingsModel):
         """Settings of the start from a scene."""

@@ -23,6 +23,9 @@ class Loader(Plugin, ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File suffixes that this loader reads, lower case with the dot; none for a pure ``scheme:`` loader."""
 
+    named_only: ClassVar[bool] = False
+    """Whether files are read only where a person names them, and not those that lie in a folder with others."""
+
     @abstractmethod
     def load(self, source: str) -> list[Texture]:
         """Return the textures of ``source``: a file's path, or what follows ``NAME:``.

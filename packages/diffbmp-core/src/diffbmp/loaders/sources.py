@@ -139,7 +139,7 @@ def _resolve(source: str) -> list[tuple[str, str]]:
 def _chosen(candidates: list[Path], where: str) -> list[tuple[str, str]]:
     """Return those of ``candidates`` that a loader reads, in natural order."""
     files = sorted((p for p in candidates if p.is_file() and not p.name.startswith(".")), key=_natural)
-    owners = _owners()
+    owners = _owners(found=True)
     taken = [path for path in files if path.suffix.lower() in owners]
     if taken:
         return [(_loader_of(path), str(path)) for path in taken]
@@ -153,10 +153,12 @@ def _chosen(candidates: list[Path], where: str) -> list[tuple[str, str]]:
     raise DiffbmpError(f"{where} holds no stamps, {only}; known suffixes: {', '.join(sorted(owners))}.")
 
 
-def _owners() -> dict[str, list[str]]:
-    """Return the names of the loaders that read each suffix."""
+def _owners(*, found: bool = False) -> dict[str, list[str]]:
+    """Return the names of the loaders that read each suffix, of files that are named or ``found`` in a folder."""
     owners: dict[str, list[str]] = {}
     for entry in registry().entries("loaders"):
+        if found and entry.cls.named_only:
+            continue
         for suffix in entry.cls.suffixes:
             owners.setdefault(suffix, []).append(entry.name)
     return owners

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import regex
@@ -22,10 +23,12 @@ __all__ = ["TextLoader"]
 
 LONGEST = 8192
 """Most texels that one piece of text may be across."""
+LARGEST_FILE = 1_000_000
+"""Most bytes of a text file: every glyph in it becomes a texture."""
 
 
 class TextLoader(Loader):
-    """Text: ``text:HELLO`` gives a stamp for each glyph, word or the whole string.
+    """Text: ``text:HELLO``, or a text file, gives a stamp for each glyph, word or the whole string.
 
     A glyph is what a reader takes for one character (an extended grapheme cluster), so a letter keeps its
     accents and an emoji its skin tone. Every occurrence counts, in reading order: HELLO has two textures of
@@ -34,6 +37,8 @@ class TextLoader(Loader):
     """
 
     name = "text"
+    suffixes = (".txt",)
+    named_only = True  # a folder of pictures may hold a licence
 
     class Settings(SettingsModel):
         """Settings of the text loader."""
@@ -48,8 +53,8 @@ class TextLoader(Loader):
     settings: Settings
 
     def load(self, source: str) -> list[Texture]:
-        """Return the textures of the text ``source``; see ``Loader.load``."""
-        words = source.split()
+        """Return the textures of the text ``source``, or of the file of that name; see ``Loader.load``."""
+        words = _text(source).split()
         if not words:
             raise DiffbmpError("text: needs something to write, such as text:HELLO.")
         if self.settings.split == "glyph":
@@ -106,6 +111,24 @@ class TextLoader(Loader):
                 f"Text '{text[:20]}...' would be {length} texels long; the limit is {LONGEST}, "
                 "so use split=word or a smaller size."
             )
+
+
+def _text(source: str) -> str:
+    """Return ``source``, or what is in it where it names a text file."""
+    if not source.lower().endswith(TextLoader.suffixes):
+        return source
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return source
+    if path.stat().st_size > LARGEST_FILE:
+        raise DiffbmpError(f"Text '{source}' is longer than {LARGEST_FILE // 1000} kB; give a shorter one.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiffbmpError(f"Text '{source}' cannot be read as UTF-8: {error}.") from error
+    if not text.strip():
+        raise DiffbmpError(f"Text '{source}' is empty; write something into it.")
+    return text
 
 
 def _covered(text: str, font: Font) -> str:

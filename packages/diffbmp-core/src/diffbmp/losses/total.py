@@ -94,9 +94,9 @@ class TotalLoss:
             DiffbmpError: where a loss is NaN or infinite (it is named, with the step) or not a scalar tensor.
         """
         parts: list[Tensor] = []
-        terms: dict[str, float] = {}
-        for name, loss in self.losses.items():
-            weight = self.weights[name]
+        terms = dict.fromkeys(self.losses, 0.0)
+        for name in sorted(self.losses):  # one order of sums, also in a resumed fit, whose settings come sorted
+            loss, weight = self.losses[name], self.weights[name]
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 value = loss(view)
             if not isinstance(value, Tensor) or value.dim() != 0:

@@ -64,7 +64,8 @@ def stamp_sets(atlas: Atlas, counts: Mapping[str, int], n: int) -> list[StampSet
     """
     if not counts:
         return [StampSet(torch.arange(len(atlas)), n)]
-    sets = [StampSet(_textures(atlas, name), count) for name, count in counts.items()]
+    # By name, for settings that come back from a checkpoint are in that order.
+    sets = [StampSet(_textures(atlas, name), counts[name]) for name in sorted(counts)]
     rest = torch.tensor([k for k, texture in enumerate(atlas.textures) if texture.set not in counts], dtype=torch.int64)
     left = n - sum(counts.values())
     if len(rest) and left > 0:
