@@ -20,8 +20,8 @@ RANGES = {"rotation": (-math.inf, math.inf), "scale": (MINIMUM_SCALE, math.inf),
 MARGIN = 1e-4
 """Locked opacities and colours of a palette keep this distance from 0 and 1, so that their logits stay finite: less
 than a tenth of a step of 8 bits."""
-FREE_UNTIL, HARD_FROM = 0.3, 0.6
-"""Parts of the steps between which colours are pulled ever more strongly to their palette."""
+HARD_FROM = 0.3
+"""Part of the steps after which colours are those of the palette, having been pulled to it ever more strongly."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Constraints:
 
         Args:
             stamps: what to change, in place.
-            progress: part of the steps that are taken, in [0, 1]. Up to 0.3 colours are free, from 0.6 on they are
-                those of the palette, and between they go a part of the way that grows as the square.
+            progress: part of the steps that are taken, in [0, 1]. From 0.3 on colours are those of the palette, and
+                before they go a part of the way that grows as the square.
         """
-        strength = min(1.0, max(0.0, (progress - FREE_UNTIL) / (HARD_FROM - FREE_UNTIL)) ** 2)
-        if self.palette is None or strength == 0:
+        strength = min(1.0, progress / HARD_FROM) ** 2
+        if self.palette is None:
             return
         color = torch.sigmoid(stamps.color_logit)
         kept = torch.lerp(color, nearest_color(color, self.palette), strength)
