@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -70,7 +69,7 @@ def _measure(scene: BenchScene, renderer: str, device: str, threads: int) -> Mem
         before = psutil.Process().memory_info().rss
     passes.forward()
     passes.backward()
-    process = _peak()
+    process = peak_memory()
     if device.startswith("cuda"):
         return Memory(torch.cuda.max_memory_allocated(device) - before, process)
     return Memory(max(0, process - before), process)
@@ -80,18 +79,6 @@ def _forget_peak() -> None:
     """Let the peak begin at what is held now, where the system allows it: on Linux."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    """Return the largest memory of this process, in bytes.
-
-    Linux hands the peak of ``getrusage`` on from the process that started this one, so it is read elsewhere there.
-    """
-    if sys.platform == "linux":
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
-        if found:
-            return int(found[1]) * 1024
-    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from diffbmp.fitting.settings import FitSettings
 
 __all__ = ["fit_command"]
 
-RESUMABLE = ("steps", "output", "export", "export_options", "observe", "checkpoint")
+RESUMABLE = ("steps", "output", "export", "export_options", "observe", "report", "checkpoint")
 """Settings that may differ from those of the fit that is resumed."""
 
 
@@ -71,6 +71,7 @@ def fit_command(
     refine: Annotated[list[str] | None, _option("refine", "--refine", metavar="NAME")] = None,
     observe: Annotated[list[str] | None, _option("observe", "--observe", metavar="NAME")] = None,
     export: Annotated[list[str] | None, _option("export", "--export", metavar="SUFFIX")] = None,
+    report: Annotated[bool | None, _option("report", "--report/--no-report")] = None,
     renderer: Annotated[str | None, _option("renderer", "--renderer")] = None,
     device: Annotated[str | None, _option("device", "--device")] = None,
     checkpoint: Annotated[int | None, _option("checkpoint", "--checkpoint", metavar="STEPS")] = None,
@@ -96,8 +97,8 @@ def fit_command(
 ) -> None:
     """Compose a picture out of stamps.
 
-    Writes picture.png, scene.diffbmp, report.json and checkpoint.diffbmp into the output folder. Ctrl-C stops
-    at the next step and still writes everything; --resume goes on from there.
+    Writes picture.png, scene.diffbmp, report.json and checkpoint.diffbmp into the output folder, with --report also
+    report.html. Ctrl-C stops at the next step and still writes everything; --resume goes on from there.
     """
     flags = dict(locals())  # by name of the parameter, most of which are fields of FitSettings
     flags = {name: value for name, value in flags.items() if name in FitSettings.model_fields and name != "loss"}
@@ -120,13 +121,13 @@ def fit_command(
     started = time.perf_counter()
     with stop_on_interrupt(running):
         drive(running)
-        report = write_results(running, time.perf_counter() - started)
+        results = write_results(running, time.perf_counter() - started)
     picture = Path(running.settings.output) / PICTURE
-    stopped = "" if report["finished"] else f" of {running.settings.steps} (stopped; --resume goes on)"
-    quality = "" if report["psnr"] is None else f"PSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.3f}, "
+    stopped = "" if results["finished"] else f" of {running.settings.steps} (stopped; --resume goes on)"
+    quality = "" if results["psnr"] is None else f"PSNR {results['psnr']:.2f} dB, SSIM {results['ssim']:.3f}, "
     console.print(
-        f"{picture}: {quality}{report['stamps']} stamps, {report['steps']} steps{stopped}, "
-        f"{report['seconds']:.1f} s with renderer {report['renderer']}"
+        f"{picture}: {quality}{results['stamps']} stamps, {results['steps']} steps{stopped}, "
+        f"{results['seconds']:.1f} s with renderer {results['renderer']}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def save_checkpoint(fit: Fit, path: Path) -> None:
     metadata = {
         "next_step": fit.next_step,
         "losses": fit.losses,
+        "psnrs": [None if value is None or math.isinf(value) else value for value in fit.psnrs],
+        "step_seconds": fit.step_seconds,
         "settings": fit.settings.model_dump(mode="json"),
     }
     save_scene(fit.scene, path, fit=FitState(metadata, tensors))
@@ -45,7 +48,7 @@ def load_checkpoint(path: Path, *, changes: dict[str, Any] | None = None, device
     Args:
         path: the checkpoint.
         changes: settings to replace; only those that do not touch what has been done: ``steps``, ``output``,
-            ``export``, ``observe``.
+            ``export``, ``observe``, ``report``.
         device: PyTorch device, or None for the one of the settings.
 
     Raises:
@@ -55,22 +58,33 @@ def load_checkpoint(path: Path, *, changes: dict[str, Any] | None = None, device
     if state is None:
         raise DiffbmpError(f"'{path}' is a scene without the state of a fit, so it cannot be resumed.")
     try:
-        saved, next_step, losses = (state.metadata[key] for key in ("settings", "next_step", "losses"))
+        saved, next_step = state.metadata["settings"], state.metadata["next_step"]
+        series = [state.metadata[key] for key in ("losses", "psnrs", "step_seconds")]
     except KeyError as missing:
         raise DiffbmpError(f"'{path}' is damaged: its fit has no {missing}.") from missing
-    if not (isinstance(saved, dict) and isinstance(next_step, int) and isinstance(losses, list) and next_step >= 0):
+    if not (isinstance(saved, dict) and isinstance(next_step, int) and next_step >= 0 and _are_series(series)):
         raise DiffbmpError(f"'{path}' is damaged: its fit cannot be read.")
     settings = parse_settings(FitSettings, {**saved, **(changes or {})}, "")
     target = Target.from_image(state.tensors["target"]) if "target" in state.tensors else None
     fit = build_fit(settings, load_scene(path, device=device or "cpu"), target)
     fit.next_step = fit.first_step = next_step
-    fit.losses = [float(loss) for loss in losses]
+    fit.losses, fit.psnrs, fit.step_seconds = series
     if next_step:
         _restore_optimizer(fit, state, path)
     for refiner in fit.refiners:
         prefix = f"refiners/{refiner.name}/"
         refiner.restore({k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)})
     return fit
+
+
+def _are_series(series: list[Any]) -> bool:
+    """Return whether a file gives losses, PSNR and seconds as a fit keeps them: numbers, of which PSNR may lack."""
+    return all(
+        isinstance(values, list)
+        and len(values) == len(series[0])
+        and all(type(value) in (int, float) or (name == "psnrs" and value is None) for value in values)
+        for name, values in zip(("losses", "psnrs", "step_seconds"), series, strict=True)
+    )
 
 
 def _restore_optimizer(fit: Fit, state: FitState, path: Path) -> None:

@@ -127,6 +127,8 @@ class Fit:
         first_step: number of the step that this run began with: 0 unless resumed.
         stopping: set it to end the iteration at the next step boundary.
         losses: loss of each step so far.
+        psnrs: ``Step.psnr`` of each step so far.
+        step_seconds: ``Step.seconds`` of each step so far.
     """
 
     def __init__(
@@ -170,6 +172,8 @@ class Fit:
         self.next_step = self.first_step = 0
         self.stopping = False
         self.losses: list[float] = []
+        self.psnrs: list[float | None] = []
+        self.step_seconds: list[float] = []
         self._atlas = scene.atlas
         self._goals: dict[tuple[int, int], Target] = {}
 
@@ -321,9 +325,12 @@ class Fit:
         self._update()
         loss = float(total.detach())
         quality = None if view.target is None else psnr(view.image.detach(), view.target)
+        seconds = time.perf_counter() - started
         self.losses.append(loss)
+        self.psnrs.append(quality)
+        self.step_seconds.append(seconds)
         self.next_step += 1
-        return Step(index, steps, loss, terms, quality, time.perf_counter() - started)
+        return Step(index, steps, loss, terms, quality, seconds)
 
     @torch.no_grad()
     def _update(self) -> None:

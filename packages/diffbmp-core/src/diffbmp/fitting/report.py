@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ __all__ = ["fit_report", "peak_memory", "write_report"]
 def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
     """Return the report of a fit; JSON values only.
 
-    ``psnr`` (dB) and ``ssim`` compare the sharp picture with the target, both over the scene's background, or
-    over white where that is transparent; None without a target. ``seconds`` is the time of the steps taken in
-    this run, ``peak_memory`` in bytes is that of the whole process.
+    ``losses``, ``psnrs`` and ``step_seconds`` have an entry for each step, also of runs before a resumed one; ``psnrs``
+    are those of ``Step.psnr``. ``psnr`` (dB) and ``ssim`` compare the sharp picture with the target, both over the
+    scene's background, or over white where that is transparent; None without a target. ``seconds`` is the time of the
+    steps taken in this run, ``peak_memory`` in bytes is that of the whole process.
     """
     scene, target = fit.scene, fit.target
     quality: dict[str, float | None] = {"psnr": None, "ssim": None}
@@ -38,9 +41,11 @@ def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
         quality = {"psnr": psnr(picture, wanted), "ssim": ssim(picture, wanted)}
     taken = fit.next_step - fit.first_step
     return {
-        **{key: None if value is None or value == float("inf") else value for key, value in quality.items()},
+        **{key: _finite(value) for key, value in quality.items()},
         "loss": fit.losses[-1] if fit.losses else None,
         "losses": fit.losses,
+        "psnrs": [_finite(value) for value in fit.psnrs],
+        "step_seconds": fit.step_seconds,
         "seconds": seconds,
         "seconds_per_step": seconds / taken if taken else None,
         "steps": fit.next_step,
@@ -69,13 +74,25 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def peak_memory() -> int:
-    """Return the largest memory that this process has held so far, in bytes."""
+    """Return the largest memory that this process has held so far, in bytes.
+
+    Linux hands the peak of ``getrusage`` on from the process that started this one, so it is read elsewhere there.
+    """
+    if sys.platform == "linux":
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # Unix only
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a figure as JSON has it: the PSNR of two equal pictures is left out."""
+    return None if value is None or math.isinf(value) else value
 
 
 def _device_name(device: torch.device) -> str:

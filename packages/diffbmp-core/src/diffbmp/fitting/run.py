@@ -18,6 +18,7 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.checkpoint import save_checkpoint
 from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.report import fit_report, write_report
+from diffbmp.fitting.report_page.page import write_report_page
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.scene.file import save_scene
 from diffbmp.scene.scene import Scene
@@ -29,6 +30,7 @@ PICTURE = "picture.png"
 SCENE = "scene.diffbmp"
 CHECKPOINT = "checkpoint.diffbmp"
 REPORT = "report.json"
+REPORT_PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,11 @@ def write_results(fit: Fit, seconds: float) -> dict[str, Any]:
         try:
             options = None if name == PICTURE else fit.settings.export_options
             write_scene(fit.scene, directory / name, options, renderer=fit.renderer, settings=fit.settings.exporters)
+        except DiffbmpError as error:
+            failures.append(str(error))
+    if fit.settings.report:
+        try:
+            write_report_page(fit, report, directory / REPORT_PAGE)
         except DiffbmpError as error:
             failures.append(str(error))
     if failures:

@@ -147,6 +147,9 @@ class FitSettings(Settings):
     export_options: ExportOptions = Field(
         default_factory=lambda: ExportOptions(), description="What is asked of these files."
     )
+    report: bool = Field(
+        False, description="Also write report.html: target and picture side by side, error map, curves and settings."
+    )
     checkpoint: int = Field(100, ge=0, description="Steps between checkpoints; 0 writes one only at the end.")
     renderer: str = Field("auto", description="Renderer by name, or auto for the fastest that runs on the device.")
     device: str = Field("auto", description="PyTorch device, or auto for the one that the fastest renderer needs.")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from pydantic import Field
 
 from diffbmp.exporters.exporter import Exporter, Progress
-from diffbmp.exporters.markup import as_text
+from diffbmp.exporters.markup import as_text, self_contained_page
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.page.packing import packed
 from diffbmp.exporters.placed import placed_stamps
 from diffbmp.scene.scene import Scene
 from diffbmp.settings import Settings as SettingsModel
-from diffbmp.version import __version__
 
 __all__ = ["HtmlExporter"]
 
@@ -51,28 +46,9 @@ class HtmlExporter(Exporter):
         progress(0.2)
         about, data = packed(scene, stamps, self.settings.detail)
         progress(0.8)
-        style, script = _file("viewer.css"), "\n".join(_file(name) for name in SCRIPTS)
-        policy = (
-            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data: blob:; "
-            "base-uri 'none'; form-action 'none'"
-        )
-        page = Template(_file("viewer.html")).substitute(
-            title=as_text(self.settings.title or f"Composition of {len(stamps)} stamps"),
-            generator=f"DiffBMP {__version__}",
-            policy=policy,
-            style=style,
-            script=script,
-            about=about,
-            packed=data,
-        )
+        page = self_contained_page(
+            __package__, "viewer.html", "viewer.css", SCRIPTS,
+            title=as_text(self.settings.title or f"Composition of {len(stamps)} stamps"), about=about, packed=data,
+        )  # fmt: skip
         path.write_text(page, encoding="utf-8", newline="\n")
         progress(1.0)
-
-
-def _file(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """Return the source expression by which a page allows exactly this script or style sheet."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"

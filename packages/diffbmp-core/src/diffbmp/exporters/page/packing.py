@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import zlib
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffbmp.exporters.markup import script_data
 from diffbmp.exporters.placed import PlacedStamp, level_pixels
 from diffbmp.scene.encoding import exact_bytes
 from diffbmp.scene.scene import Scene
@@ -66,7 +66,7 @@ def packed(scene: Scene, stamps: list[PlacedStamp], detail: float) -> tuple[str,
     }
     compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     data = b"".join(compressor.compress(_aligned(values)) for values in sections.values()) + compressor.flush()
-    return json.dumps(about).replace("<", "\\u003c"), base64.b64encode(data).decode("ascii")
+    return script_data(about), base64.b64encode(data).decode("ascii")
 
 
 def _finest_level(scene: Scene, texture: int, stamps: list[PlacedStamp], detail: float) -> int:
