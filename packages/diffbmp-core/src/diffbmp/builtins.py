@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from diffbmp.exporters.ora import OraExporter
 from diffbmp.exporters.page.exporter import HtmlExporter
+from diffbmp.exporters.pdf import PdfExporter
 from diffbmp.exporters.png import PngExporter
-from diffbmp.exporters.svg.exporter import SvgExporter
+from diffbmp.exporters.svg import SvgExporter
 from diffbmp.fitting.preview import Preview
 from diffbmp.initializers.greedy import Greedy
 from diffbmp.initializers.grid import Grid
@@ -107,8 +108,8 @@ def register_refiners(register: Register) -> None:
 
 @hookimpl
 def register_exporters(register: Register) -> None:
-    """Register PNG, OpenRaster, SVG and HTML."""
-    for exporter in (PngExporter, OraExporter, SvgExporter, HtmlExporter):
+    """Register PNG, OpenRaster, SVG, HTML and PDF."""
+    for exporter in (PngExporter, OraExporter, SvgExporter, HtmlExporter, PdfExporter):
         register(exporter)
 
 
