@@ -23,17 +23,10 @@ from diffbmp.metrics import psnr
 from diffbmp.scene.scene import Scene
 from diffbmp.stamps.stamps import Stamps
 from diffbmp.testing.exports import EXPORT_SCENES, ExportScene, over_flat
-from diffbmp.testing.readers import premultiplied
+from diffbmp.testing.readers import drawn_by_page, open_page, premultiplied
 
 LOWEST = 60.0
 """PSNR in dB that the page must reach against our own render."""
-
-PIXELS = """scale => {
-  const { width, height, pixels } = diffbmp.renderer.pixels(scale), bytes = new Uint8Array(pixels.buffer);
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return [width, height, btoa(text)];
-}"""
 
 
 class Elements(HTMLParser):
@@ -154,10 +147,7 @@ def opened(browser, written):
         def asks(url):
             return url != path.as_uri() and not url.startswith(("data:", "blob:"))
 
-        page.goto(path.as_uri())
-        page.wait_for_function("() => window.diffbmp")
-        page.evaluate("diffbmp.seek(1e9)")
-        settle(page)
+        open_page(page, path)
         return page
 
     yield open_scene
@@ -168,13 +158,6 @@ def opened(browser, written):
 
 def settle(page):
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def pixels(page, scale=1.0):
-    """Return what the page's renderer draws, before any rounding to 8 bits: premultiplied RGBA."""
-    width, height, data = page.evaluate(PIXELS, scale)
-    values = np.frombuffer(base64.b64decode(data), dtype="<f4").reshape(height, width, 4)
-    return torch.from_numpy(values.copy()).movedim(-1, 0).double()
 
 
 def screenshot(page, scene, zoom=1):
@@ -217,7 +200,7 @@ def test_the_page_draws_what_we_draw(recipe, opened):
     for scale in (1.0, 4.0):
         with torch.no_grad():
             ours = scene.layer(scale=scale).double()
-        drawn = pixels(page, scale)
+        drawn = drawn_by_page(page, scale)
         for value in (0.0, 1.0):
             assert psnr(over_flat(drawn, value), over_flat(ours, value)) >= LOWEST
 
@@ -232,7 +215,7 @@ def test_the_page_draws_every_blend_and_filter(blend, filter, opened):
     page = opened(scene)
     with torch.no_grad():
         ours = scene.layer(scale=2.0).double()
-    assert psnr(pixels(page, 2.0), ours) >= LOWEST
+    assert psnr(drawn_by_page(page, 2.0), ours) >= LOWEST
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import os
@@ -20,12 +21,32 @@ from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
-__all__ = ["CHROMIUM", "PDF_READERS", "SVG_READERS", "chromium", "missing", "require"]
+__all__ = [
+    "CHROMIUM",
+    "PDF_READERS",
+    "SVG_READERS",
+    "chromium",
+    "drawn_by_page",
+    "missing",
+    "open_page",
+    "page_pixels",
+    "premultiplied",
+    "require",
+    "svg_by_chromium",
+]
 
 CHROMIUM = "/usr/bin/chromium"
 """Debian's browser; the environment variable DIFFBMP_CHROMIUM names another."""
+
+PAGE_PIXELS = """scale => {
+  const { width, height, pixels } = diffbmp.renderer.pixels(scale), bytes = new Uint8Array(pixels.buffer);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return [width, height, btoa(text)];
+}"""
+"""What an HTML page draws, as a script asks it."""
 
 NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chromium": ((), ("playwright",)),
@@ -85,6 +106,30 @@ def svg_by_chromium(browser: Browser, path: Path) -> Tensor:
     data = page.screenshot(omit_background=True)
     page.close()
     return premultiplied(data)
+
+
+def open_page(page: Page, path: Path) -> None:
+    """Open an exported HTML page and let it show all stamps at rest."""
+    page.goto(path.as_uri())
+    page.wait_for_function("() => window.diffbmp")
+    page.evaluate("diffbmp.seek(1e9)")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def drawn_by_page(page: Page, scale: float) -> Tensor:
+    """Return what an open page's renderer draws, in floats and without background: premultiplied RGBA (4, H, W)."""
+    width, height, data = page.evaluate(PAGE_PIXELS, scale)
+    values = np.frombuffer(base64.b64decode(data), dtype="<f4").reshape(height, width, 4)
+    return torch.from_numpy(values.copy()).movedim(-1, 0).double()
+
+
+def page_pixels(browser: Browser, path: Path, scale: float) -> Tensor:
+    """Return what an exported HTML page draws, without background: premultiplied RGBA ``(4, H, W)``."""
+    page = browser.new_page()
+    open_page(page, path)
+    drawn = drawn_by_page(page, scale)
+    page.close()
+    return drawn
 
 
 def svg_by_resvg(path: Path) -> Tensor:
