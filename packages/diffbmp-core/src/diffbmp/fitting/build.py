@@ -13,7 +13,7 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.background import parse_background
 from diffbmp.fitting.fit import Fit, Target
 from diffbmp.fitting.observer import Observer
-from diffbmp.fitting.presets import automatic_count
+from diffbmp.fitting.presets import PRESETS, automatic_count
 from diffbmp.fitting.schedules import Stream, generator
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import read_image, read_mask
@@ -72,6 +72,8 @@ def start_fit(
         "initializers", settings.initializer, settings.initializers.get(settings.initializer)
     )
     prescribed = initializer.prescribed_count()
+    if settings.n == PRESETS[settings.preset].get("n") and (prescribed or settings.counts):
+        settings = settings.model_copy(update={"n": None})  # a preset's number gives way to what was asked for
     if settings.n is None:
         n = prescribed or _count(settings, atlas, automatic_count(goal.alpha, height, width, len(atlas)))
         settings = settings.model_copy(update={"n": n})
