@@ -1,0 +1,3 @@
+"""One version for all packages of DiffBMP."""
+
+__version__ = "0.1.0"
