@@ -201,7 +201,7 @@ def _texel_scale(inputs: CompositeInputs, grad_image: Tensor, bounds: Tensor) ->
     color = torch.maximum(inputs.color.abs().amax(), inputs.texels.abs().amax()).double().clamp(min=1)
     largest = (8 * gradient * color * opacity).clamp(min=1e-300)
     exponent = torch.floor(62 - torch.log2(pairs) - torch.log2(largest))
-    return torch.exp2(exponent.clamp(-100, 100)).float()
+    return torch.exp2(exponent.clamp(-126, 126)).float()
 
 
 def _texels(inputs: CompositeInputs, choices: Choices) -> Tensor:
