@@ -94,6 +94,12 @@ class TestWithoutACard:
         assert said is not None
         assert said.startswith("it draws on NVIDIA GPUs only, and ")
 
+    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+    def test_a_device_that_is_not_there_is_no_crash(self, device: str) -> None:
+        said = Cuda.unavailable(torch.device(device))
+        assert said is not None
+        assert re.match("this build of PyTorch is for|PyTorch finds none", said)
+
     def test_core_s_renderer_goes_on(self) -> None:
         atlas = diffbmp.Atlas.from_pixels([torch.ones(3, 3)])
         frame = torch.tensor([[[2.0, 0, 4], [0, 2, 4]]])

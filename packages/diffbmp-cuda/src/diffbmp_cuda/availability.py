@@ -39,11 +39,13 @@ class Machine:
 
 def unavailable(device: torch.device) -> str | None:
     """Return why ``device`` cannot be drawn on, or None."""
+    missing = _no_device()
     if device.type == "cuda":
+        if missing is not None:
+            return missing
         return reason(machine(device.index if device.index is not None else torch.cuda.current_device()))
     if device.type != "cpu":
         return "it draws on NVIDIA GPUs only"
-    missing = _no_device()
     return "it draws on NVIDIA GPUs only" + (f", and {missing}" if missing else "")
 
 
