@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.write import write_scene
 from diffbmp.images import eight_bits
@@ -99,10 +100,48 @@ def test_a_single_group_is_left_out(tmp_path):
         assert not ElementTree.fromstring(archive.read("stack.xml")).findall("stack/stack")
 
 
+def test_the_same_scene_gives_the_same_bytes(written):
+    scene = ExportScene("same").scene()
+    first = written(scene, "ora").read_bytes()
+    assert written(scene, "ora").read_bytes() == first
+
+
+def test_stamps_that_are_added_up(written):
+    scene = ExportScene("added", count=250, opacity=0.1).scene()
+    scene.blend, scene.background = "add", torch.zeros(3)
+    with zipfile.ZipFile(written(scene, "ora", groups="depth")) as archive:
+        image = ElementTree.fromstring(archive.read("stack.xml"))
+    assert {group.get("isolation") for group in image.iter("stack")} == {None, "auto"}
+    assert [layer.get("composite-op") for layer in image.findall("stack/layer")] == ["svg:src-over"]
+    assert {layer.get("composite-op") for layer in image.findall("stack/stack/layer")} == {"svg:plus"}
+
+
+def test_more_pixels_than_editors_open(tmp_path):
+    scene = one_row(scene_width=66)
+    with pytest.raises(DiffbmpError, match="66000 x 1000 .* 65,535 a side; choose a smaller --scale"):
+        write_scene(scene, tmp_path / "a.ora", ExportOptions(scale=1000))
+    assert not list(tmp_path.iterdir())
+
+
+def one_row(scene_width):
+    return ExportScene("row", count=1, size=(1, scene_width)).scene()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", EXPORT_SCENES, ids=lambda recipe: recipe.name)
+def test_pyora_composites_the_picture_enlarged(written, recipe):
+    require("pyora")
+    scene = recipe.scene()
+    check(written(scene, "ora", scale=4), scene, 4.0, "pyora")
+
+
+KRITA = ("both, 2 % opacity", "both, opaque", "rgba, half tint, transparent", "one-pixel stamps")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-@pytest.mark.parametrize("background", ["white", "transparent"])
-def test_krita_composites_the_picture(written, background, scale):
+@pytest.mark.parametrize("recipe", [r for r in EXPORT_SCENES if r.name in KRITA], ids=lambda recipe: recipe.name)
+def test_krita_composites_the_picture(written, recipe, scale):
     require("krita")
-    scene = ExportScene("both", "both", 0.5, background=background).scene()
-    check(written(scene, "ora", scale=scale), scene, scale, "krita")
+    scene = recipe.scene()
+    check(written(scene, "ora", scale=scale, groups="depth"), scene, scale, "krita")

@@ -73,7 +73,9 @@ def write_psd(stack: LayerStack, path: Path, *, large: bool, most_bytes: int | N
             return spools.enter_context(SpooledTemporaryFile(SPOOL_BYTES, dir=str(path.parent)))
 
         preview = _Preview(stack, version, spool)
-        layers = _Layers(version, spool(), None if most_bytes is None else most_bytes - preview.size)
+        # Krita shows nothing at all of pass-through groups over nothing; by itself such a group looks alike.
+        blend_mode = BlendMode.PASS_THROUGH if stack.opaque else BlendMode.NORMAL
+        layers = _Layers(version, spool(), blend_mode, None if most_bytes is None else most_bytes - preview.size)
         background = stack.background()
         if background is not None:
             layers.add(background)
@@ -126,9 +128,9 @@ def _resources(dpi: float) -> ImageResources:
 class _Layers:
     """Records of layers, and their channels one after the other in a spool; what psd-tools writes behind them."""
 
-    def __init__(self, version: int, spool: IO[bytes], most_bytes: int | None) -> None:
+    def __init__(self, version: int, spool: IO[bytes], group_blend: BlendMode, most_bytes: int | None) -> None:
         self.records: list[LayerRecord] = []
-        self._spool, self._version, self._most_bytes = spool, version, most_bytes
+        self._spool, self._version, self._group_blend, self._most_bytes = spool, version, group_blend, most_bytes
         self._lengths: list[list[int]] = []  # psd-tools takes the lengths of channels from here
 
     def write(self, file: IO[bytes], **_: Any) -> int:
@@ -154,14 +156,16 @@ class _Layers:
             first = False
             self.add(layer)
         if not first and name is not None:
-            self._put_divider(name, SectionDivider.CLOSED_FOLDER, BlendMode.PASS_THROUGH)
+            self._put_divider(name, SectionDivider.CLOSED_FOLDER, self._group_blend)
 
     def _put_divider(self, name: str, kind: SectionDivider, blend_mode: BlendMode) -> None:
         record = _record(name, (0, 0, 0, 0))
         record.blend_mode = blend_mode
         record.flags.pixel_data_irrelevant = True
         record.tagged_blocks.set_data(
-            Tag.SECTION_DIVIDER_SETTING, kind=kind, blend_mode=None if blend_mode == BlendMode.NORMAL else blend_mode
+            Tag.SECTION_DIVIDER_SETTING,
+            kind=kind,
+            blend_mode=None if kind == SectionDivider.BOUNDING_SECTION_DIVIDER else blend_mode,
         )
         self._put(record, [NO_PIXELS] * len(CHANNELS))
 

@@ -14,6 +14,7 @@ from diffbmp.cli.bench import bench_command
 from diffbmp.cli.doctor import doctor_command
 from diffbmp.cli.export import export_command, render_command
 from diffbmp.cli.fit import fit_command
+from diffbmp.cli.layers import layers_command
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.errors import DiffbmpError
 from diffbmp.plugins.registry import registry
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
     app.command("fit")(fit_command)
     app.command("render")(render_command)
     app.command("export")(export_command)
+    app.command("layers")(layers_command)
     app.command("plugins")(plugins_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)

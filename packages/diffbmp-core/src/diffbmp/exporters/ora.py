@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
+from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.exporter import Exporter, Progress
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.stack import LayerStack, StackLayer
@@ -25,6 +27,8 @@ __all__ = ["OraExporter"]
 
 MIMETYPE = "image/openraster"
 SPECIFICATION = "0.0.5"
+LARGEST_SIDE = 65_535
+"""Pixels a side that editors and PNG readers take."""
 THUMBNAIL = 256
 """Longest side of the thumbnail, in pixels."""
 QUICK = 1
@@ -43,13 +47,18 @@ class OraExporter(Exporter):
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the file; see ``Exporter.export``."""
         stack = LayerStack(scene, options, renderer=renderer, progress=progress)
-        with ZipFile(path, "w", ZIP_STORED) as archive:  # PNG files do not shrink further
-            archive.writestr("mimetype", MIMETYPE)  # first and stored, for programs tell the format by it
+        if max(stack.width, stack.height) > LARGEST_SIDE:
+            raise DiffbmpError(
+                f"{stack.width} x {stack.height} pixels are too many for an OpenRaster file, which editors open up to "
+                f"{LARGEST_SIDE:,} a side; choose a smaller --scale."
+            )
+        with ZipFile(path, "w", ZIP_STORED) as archive:
+            _store(archive, "mimetype", MIMETYPE.encode())  # first and stored, for programs tell the format by it
             merged = _merged(stack)
-            archive.writestr("mergedimage.png", _png(merged))
-            archive.writestr("Thumbnails/thumbnail.png", _thumbnail(merged))
+            _store(archive, "mergedimage.png", _png(merged))
+            _store(archive, "Thumbnails/thumbnail.png", _thumbnail(merged))
             del merged
-            archive.writestr("stack.xml", _Layers(archive, stack).document(), ZIP_DEFLATED)
+            _store(archive, "stack.xml", _Layers(archive, stack).document())
 
 
 class _Layers:
@@ -77,7 +86,10 @@ class _Layers:
             if group.name is None or not shown:
                 parent = root
             else:
-                parent = ElementTree.Element("stack", name=group.name)
+                # Stamps laid over each other look alike by themselves and over what is below; only those that are added
+                # up must meet what is below ("auto"). Krita shows an "auto" group over nothing empty.
+                isolation = "auto" if stack.added else "isolate"
+                parent = ElementTree.Element("stack", name=group.name, isolation=isolation)
                 root.insert(0, parent)
             for element in shown:
                 parent.insert(0, element)
@@ -104,7 +116,7 @@ class _Layers:
     def _put(self, layer: StackLayer, png: bytes) -> ElementTree.Element:
         source = f"data/{self._count:06d}.png"
         self._count += 1
-        self._archive.writestr(source, png)
+        _store(self._archive, source, png)
         attributes = {
             "name": layer.name,
             "src": source,
@@ -115,6 +127,13 @@ class _Layers:
             "composite-op": "svg:plus" if layer.added else "svg:src-over",
         }
         return ElementTree.Element("layer", attributes)
+
+
+def _store(archive: ZipFile, name: str, data: bytes) -> None:
+    """Store an entry as it is, PNG being compressed already, and so that the same scene gives the same bytes."""
+    info = ZipInfo(name)  # of 1980
+    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+    archive.writestr(info, data)
 
 
 def _merged(stack: LayerStack) -> Bytes:

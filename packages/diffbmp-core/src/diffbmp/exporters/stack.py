@@ -66,6 +66,7 @@ class LayerStack:
         dpi: pixels per inch.
         color: ``(3,)`` the background's one colour, or None where it is a picture or transparent.
         opaque: whether there is a background.
+        added: whether stamps are added up, and not laid over each other.
         groups: groups of stamps, the back first; ``layers`` goes through their stamps in order.
     """
 
@@ -100,8 +101,8 @@ class LayerStack:
         self._behind = None if behind is None else behind.detach()
         self.opaque = behind is not None
         self.color = None if behind is None or behind.shape[1:] != (1, 1) else eight_bits(behind)[:, 0, 0].numpy()
-        self._added = scene.blend == "add"
-        if self._added and (self._behind is None or bool((self._behind != 0).any())):
+        self.added = scene.blend == "add"
+        if self.added and (self._behind is None or bool((self._behind != 0).any())):
             raise DiffbmpError(
                 "The stamps of this scene are added up (blend=add), which layers can do over black only: give "
                 "--background black, or a flat format such as PNG."
@@ -138,7 +139,7 @@ class LayerStack:
             return None
         sprites = picked(self._sprites, slice(0, self._flat_count))
         # What is added up may be brighter than its own alpha allows, so it brings the black behind it along.
-        behind = self._behind if self._added else None
+        behind = self._behind if self.added else None
         pixels = np.full((4, self.height, self.width), 255, np.uint8)
         bands = render_bands(self._scene, sprites, scale=self._scale, renderer=self._renderer, background=behind)
         for top, band in bands:
@@ -165,7 +166,7 @@ class LayerStack:
                 yield None
                 continue
             name = self._names[stamp].text
-            yield StackLayer(name, layer.left, layer.top, layer.pixels.numpy(), layer.opacity, self._added)
+            yield StackLayer(name, layer.left, layer.top, layer.pixels.numpy(), layer.opacity, self.added)
 
 
 def picked(sprites: Sprites, chosen: slice | Tensor) -> Sprites:

@@ -129,6 +129,11 @@ def _runs(scene: Scene, path: Path, exporter: Exporter, options: ExportOptions) 
             f"--flatten-below {last - limit + 1} to make one layer of those at the back, or --split to write "
             f"{files} files."
         )
+    if scene.blend == "add":
+        raise DiffbmpError(
+            f"'{path}' cannot be split: the stamps of this scene are added up (blend=add), which needs them all in one "
+            f"file with the background; use --flatten-below {last - limit + 1}."
+        )
     ends = [first + flattened + count * (number + 1) // files - 1 for number in range(files)]
     return list(zip([first, *(end + 1 for end in ends[:-1])], ends, strict=True))
 
