@@ -118,7 +118,7 @@ def test_stamps_that_are_added_up(written):
 
 def test_more_pixels_than_editors_open(tmp_path):
     scene = one_row(scene_width=66)
-    with pytest.raises(DiffbmpError, match="66000 x 1000 .* 65,535 a side; choose a smaller --scale"):
+    with pytest.raises(DiffbmpError, match=r"66000 x 1000 .* 65,535 a side; choose a smaller --scale"):
         write_scene(scene, tmp_path / "a.ora", ExportOptions(scale=1000))
     assert not list(tmp_path.iterdir())
 

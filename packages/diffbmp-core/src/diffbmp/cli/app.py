@@ -77,11 +77,20 @@ def main() -> None:
             traceback.print_exc()
         errors.print(f"[bold red]Error:[/] {_escape(str(error))}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not _interrupted(stop):
+            raise
         if debug:
             traceback.print_exc()
         errors.print("Interrupted; nothing was left half written.")
         sys.exit(130)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C led to this error: Typer turns it into an exit without a word."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _escape(text: str) -> str:

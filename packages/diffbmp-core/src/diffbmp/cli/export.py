@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 
 from diffbmp.cli.configuration import assign, parse_assignment
+from diffbmp.cli.progress import writing_bar
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.exporters.exporter import Progress
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.write import check_options, exporter_for, write_scene
 from diffbmp.fitting.background import parse_background
@@ -59,7 +55,7 @@ def render_command(
         raise DiffbmpError(f"render writes PNG, not '{output.name}'; `diffbmp export` writes other formats.")
     options = parse_settings(ExportOptions, {"scale": scale}, "")
     loaded = _load(scene, background, renderer, device)
-    with _progress(output) as progress:
+    with writing_bar(output) as progress:
         write_scene(loaded, output, options, renderer=renderer, progress=progress)
     height, width = loaded.scaled_size(scale)
     Console(highlight=False, soft_wrap=True).print(f"{output}: {width} x {height} pixels")
@@ -95,7 +91,7 @@ def export_command(
     check_options([exporter_for(path, tables) for path in output], options)
     loaded = _load(scene, background, renderer, device)
     for path in output:
-        with _progress(path) as progress:
+        with writing_bar(path) as progress:
             written = write_scene(loaded, path, options, renderer=renderer, settings=tables, progress=progress)
         for file in written:
             Console(highlight=False, soft_wrap=True).print(str(file))
@@ -108,12 +104,3 @@ def _load(path: Path, background: str | None, renderer: str, device: str) -> Sce
         parsed = parse_background(background, (scene.height, scene.width))
         scene.background = None if parsed is None else parsed.to(chosen)
     return scene
-
-
-@contextmanager
-def _progress(path: Path) -> Iterator[Progress]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"writing {path.name}", total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)

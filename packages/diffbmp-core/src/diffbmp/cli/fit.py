@@ -11,7 +11,7 @@ from rich.console import Console
 
 from diffbmp.cli.configuration import gather_settings, parse_blends
 from diffbmp.cli.interrupt import stop_on_interrupt
-from diffbmp.cli.progress import ProgressBar
+from diffbmp.cli.progress import ProgressBar, writing_bar
 from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.checkpoint import load_checkpoint
@@ -121,7 +121,7 @@ def fit_command(
     started = time.perf_counter()
     with stop_on_interrupt(running):
         drive(running)
-        results = write_results(running, time.perf_counter() - started)
+        results = write_results(running, time.perf_counter() - started, showing=writing_bar)
     picture = Path(running.settings.output) / PICTURE
     stopped = "" if results["finished"] else f" of {running.settings.steps} (stopped; --resume goes on)"
     quality = "" if results["psnr"] is None else f"PSNR {results['psnr']:.2f} dB, SSIM {results['ssim']:.3f}, "

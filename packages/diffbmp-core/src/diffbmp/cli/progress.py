@@ -1,12 +1,17 @@
-"""The live progress bar of a fit."""
+"""Live progress bars: of a fit, and of a file being written."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -15,7 +20,7 @@ from rich.progress import (
 from diffbmp.fitting.fit import Fit, Step
 from diffbmp.fitting.observer import Observer
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "writing_bar"]
 
 
 class ProgressBar(Observer):
@@ -57,3 +62,20 @@ class ProgressBar(Observer):
     def finished(self, fit: Fit) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+
+@contextmanager
+def writing_bar(path: Path) -> Iterator[Callable[[float], None]]:
+    """Show a bar with the time left while a file is written, on stderr and only where that is a terminal.
+
+    Yields:
+        What is to be called with the fraction done.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"writing {path.name}", total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError
+from diffbmp.exporters.exporter import Progress
 from diffbmp.exporters.write import check_options, exporter_for, write_scene
 from diffbmp.files import output_directory
 from diffbmp.fitting.build import start_fit
@@ -118,10 +121,22 @@ def drive(fit: Fit) -> None:
             save_checkpoint(fit, Path(fit.settings.output) / CHECKPOINT)
 
 
-def write_results(fit: Fit, seconds: float) -> dict[str, Any]:
+@contextmanager
+def _silent(path: Path) -> Iterator[Progress]:
+    yield lambda fraction: None
+
+
+def write_results(
+    fit: Fit, seconds: float, *, showing: Callable[[Path], AbstractContextManager[Progress]] = _silent
+) -> dict[str, Any]:
     """Write picture, scene, checkpoint, exports and report of a fit into ``settings.output``; return the report.
 
     The scene is written first: a later failure (a full disk, an exporter) never costs the composition.
+
+    Args:
+        fit: what has run.
+        seconds: that it took.
+        showing: gives for each exported file what is told the fraction written.
     """
     directory = output_directory(Path(fit.settings.output))
     save_scene(fit.scene, directory / SCENE)
@@ -133,7 +148,15 @@ def write_results(fit: Fit, seconds: float) -> dict[str, Any]:
         name = PICTURE if suffix == "png" else f"scene.{suffix}"
         try:
             options = None if name == PICTURE else fit.settings.export_options
-            write_scene(fit.scene, directory / name, options, renderer=fit.renderer, settings=fit.settings.exporters)
+            with showing(directory / name) as progress:
+                write_scene(
+                    fit.scene,
+                    directory / name,
+                    options,
+                    renderer=fit.renderer,
+                    settings=fit.settings.exporters,
+                    progress=progress,
+                )
         except DiffbmpError as error:
             failures.append(str(error))
     if fit.settings.report:
