@@ -39,6 +39,7 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import write_png
 from diffbmp.loaders.sources import load_textures
+from diffbmp.losses.laplacian import normalized_distance
 from diffbmp.metrics import psnr, ssim
 
 ROOT = Path(__file__).parents[1]
@@ -209,10 +210,19 @@ def fit_one(
         image = fit.scene.render().clamp(0, 1)
         if picture is not None:
             write_png(picture, fit.scene.render(scale=2))
-        measured = {"psnr": psnr(image, target), "ssim": ssim(image, target), "seconds": seconds, "n": len(fit.stamps)}
+        measured = {**compare(image, target), "seconds": seconds, "n": len(fit.stamps)}
         if small is not None:
             measured["psnr_small"] = psnr(fit.scene.render(scale=small.shape[2] / target.shape[2]).clamp(0, 1), small)
     return measured
+
+
+def compare(image: Tensor, target: Tensor) -> dict[str, float]:
+    """Return PSNR (dB), SSIM, and the perceptual distance of the loss ``nlpd``: the less the better."""
+    return {
+        "psnr": psnr(image, target),
+        "ssim": ssim(image, target),
+        "nlpd": float(normalized_distance(image, target)),
+    }
 
 
 def measure_rows(rows: dict[str, dict[str, Any]], atlas: Atlas, pictures: bool = False) -> dict[str, Any]:
@@ -338,7 +348,7 @@ def run_primitive(program: Path) -> dict[str, Any]:
             seconds = time.perf_counter() - started
             pixels = np.asarray(Image.open(result).convert("RGB")).astype(np.float32) / 255
             image = torch.from_numpy(pixels).permute(2, 0, 1)
-            rows[name] = {"psnr": psnr(image, target), "ssim": ssim(image, target), "seconds": seconds, "n": COUNT}
+            rows[name] = {**compare(image, target), "seconds": seconds, "n": COUNT}
             print(f"primitive {name}: {rows[name]}", flush=True)
     return {"rows": {PRIMITIVE: rows}}
 
@@ -400,15 +410,15 @@ def steps(results: dict[str, Any]) -> Iterator[str]:
 
 def _table(rows: dict[str, Any], base: str) -> Iterator[str]:
     photographs_ = list(next(iter(rows.values())))
-    yield f"| | {' | '.join(photographs_)} | mean PSNR | | SSIM | seconds |"
-    yield f"|---|{'---|' * (len(photographs_) + 4)}"
+    yield f"| | {' | '.join(photographs_)} | mean PSNR | | SSIM | NLPD | seconds |"
+    yield f"|---|{'---|' * (len(photographs_) + 5)}"
     for name, row in rows.items():
         each = " | ".join(f"{row[photograph]['psnr']:.2f}" for photograph in photographs_)
         gain = mean(row, "psnr") - mean(rows[base], "psnr")
         difference = "" if name == base else f"{gain:+.2f}"
         yield (
             f"| {name} | {each} | **{mean(row, 'psnr'):.2f}** | {difference} | {mean(row, 'ssim'):.3f} "
-            f"| {mean(row, 'seconds'):.1f} |"
+            f"| {mean(row, 'nlpd'):.4f} | {mean(row, 'seconds'):.1f} |"
         )
 
 

@@ -11,7 +11,7 @@ from diffbmp.losses.loss import View
 from diffbmp.losses.pixelwise import Comparing
 from diffbmp.settings import Settings as SettingsModel
 
-__all__ = ["NormalizedLaplacianPyramid", "laplacian_pyramid"]
+__all__ = ["NormalizedLaplacianPyramid", "laplacian_pyramid", "normalized_distance"]
 
 
 class NormalizedLaplacianPyramid(Comparing):
@@ -39,16 +39,21 @@ class NormalizedLaplacianPyramid(Comparing):
 
     def __call__(self, view: View) -> Tensor:
         """Return the loss, at least 0; 0 where both are equal."""
-        image, target = (self._normalized(picture) for picture in self.pictures(view))
-        terms = [functional.mse_loss(ours, theirs) for ours, theirs in zip(image, target, strict=True)]
-        return sum(terms[1:], start=terms[0]) / len(terms)
+        return normalized_distance(*self.pictures(view), self.settings.levels, self.settings.constant)
 
-    def _normalized(self, picture: Tensor) -> list[Tensor]:
-        levels = laplacian_pyramid(picture, self.settings.levels)
-        return [
-            level / (self.settings.constant + functional.avg_pool2d(level.abs(), 5, 1, 2, count_include_pad=False))
-            for level in levels
-        ]
+
+def normalized_distance(image: Tensor, target: Tensor, levels: int = 6, constant: float = 0.17) -> Tensor:
+    """Return the normalised Laplacian pyramid distance of two pictures ``(C, H, W)``, a scalar."""
+    pyramids = [_normalized(picture, levels, constant) for picture in (image, target)]
+    terms = [functional.mse_loss(ours, theirs) for ours, theirs in zip(*pyramids, strict=True)]
+    return sum(terms[1:], start=terms[0]) / len(terms)
+
+
+def _normalized(picture: Tensor, levels: int, constant: float) -> list[Tensor]:
+    return [
+        level / (constant + functional.avg_pool2d(level.abs(), 5, 1, 2, count_include_pad=False))
+        for level in laplacian_pyramid(picture, levels)
+    ]
 
 
 def laplacian_pyramid(picture: Tensor, levels: int) -> list[Tensor]:
