@@ -135,8 +135,8 @@ def fidelity(folder: Path, quick: bool) -> Iterator[dict[str, Any]]:
 def writing_table(figures: dict[str, Any]) -> Iterator[str]:
     machine = figures["machine"]
     yield (
-        f"{machine['date']}, {machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}; a shared "
-        f"machine of {machine['cpus']} processors with a load of {machine['load']:.1f} when it began."
+        f"{machine['date']}, {machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}; a "
+        f"shared machine of {machine['cpus']} processors with a load of {machine['load']:.1f} when it began."
     )
     yield ""
     yield "| stamps | format | rendered and written in | aim | memory of the whole process | file |"

@@ -31,11 +31,13 @@ class Texture:
         pixels: the bitmap.
         set: the source that it was loaded from together with others, as people call it (``petals`` for the folder
             ``petals/``); empty where it comes from nowhere.
+        outline: the drawing that it was made of, where that was an SVG of plain shapes; see ``diffbmp.outline``.
     """
 
     name: str
     pixels: Tensor
     set: str = ""
+    outline: str | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dim() != 3 or self.pixels.shape[0] not in (1, 4) or 0 in self.pixels.shape:

@@ -18,7 +18,9 @@ from diffbmp.exporters.markup import as_text, data_address, hex_color, number, p
 from diffbmp.exporters.naming import BACKGROUND_NAME
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.placed import PlacedStamp, identifiers, placed_stamps, require_over
+from diffbmp.outline import outline_element, tintable
 from diffbmp.scene.scene import Scene
+from diffbmp.settings import Settings as SettingsModel
 from diffbmp.version import __version__
 
 __all__ = ["SvgExporter"]
@@ -41,20 +43,30 @@ class SvgExporter(Exporter):
     suffixes = (".svg", ".svgz")
     heeds = frozenset({"scale", "groups"})
 
+    class Settings(SettingsModel):
+        """Settings of the SVG exporter."""
+
+        outlines: bool = False
+        """Whether stamps that came as SVG drawings of plain shapes are written as shapes, sharp at any size, where they
+        are painted in one tint or in their own colours. They differ a little from the render at their rims."""
+
+    settings: Settings
+
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the drawing; see ``Exporter.export``."""
         require_over(scene, "SVG")
-        text = "\n".join(_document(scene, options, renderer, progress)) + "\n"
+        text = "\n".join(_document(scene, options, renderer, progress, self.settings.outlines)) + "\n"
         data = text.encode("utf-8")
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix.lower() == ".svgz" else data)
         progress(1.0)
 
 
-def _document(scene: Scene, options: ExportOptions, renderer: str, progress: Progress) -> Iterator[str]:
+def _document(scene: Scene, options: ExportOptions, renderer: str, progress: Progress, outlines: bool) -> Iterator[str]:
     stamps = placed_stamps(scene, options.scale)
+    drawings = {stamp.number: kind for stamp in stamps if outlines and (kind := _drawing(scene, stamp)) is not None}
     boxes = np.array([stamp.box for stamp in stamps], dtype=np.int64).reshape(-1, 4)
     groups = group_stamps([stamp.name for stamp in stamps], boxes, options.groups)
-    faces = Faces(scene, stamps, options.scale, renderer)
+    faces = Faces(scene, [s for s in stamps if s.number not in drawings], options.scale, renderer)
     names = [
         f"{key.face} {scene.atlas.textures[key.texture].name} {key.level}"
         if key.stamp == SHARED
@@ -62,10 +74,13 @@ def _document(scene: Scene, options: ExportOptions, renderer: str, progress: Pro
         for key in faces.needed
     ]
     labels = [group.name or "stamps" for group in groups]
+    kinds = sorted(set(drawings.values()))
+    names += [f"{'tinted' if tinted else 'drawing'} {scene.atlas.textures[number].name}" for number, tinted in kinds]
     ids = identifiers([BACKGROUND_NAME, *labels, *(stamp.name.text for stamp in stamps), *names])
     background, *group_ids = itertools.islice(ids, 1 + len(groups))
     stamp_ids = list(itertools.islice(ids, len(stamps)))
-    textures = dict(zip(faces.needed, ids, strict=True))
+    textures = dict(zip(faces.needed, itertools.islice(ids, len(faces.needed)), strict=True))
+    shapes = dict(zip(kinds, ids, strict=True))
 
     height, width = scene.scaled_size(options.scale)
     yield '<?xml version="1.0" encoding="UTF-8"?>'
@@ -76,17 +91,39 @@ def _document(scene: Scene, options: ExportOptions, renderer: str, progress: Pro
     for done, key in enumerate(faces.needed):
         yield _texture(faces.pixels(key), key.face, textures[key])
         progress(0.9 * (done + 1) / len(faces.needed))
+    for (number_, tinted), identifier in shapes.items():
+        yield outline_element(scene.atlas.textures[number_].outline or "", identifier, tinted=tinted)
     yield "</defs>"
     yield from _background(scene, options.scale, background)
     for group, identifier, label in zip(groups, group_ids, labels, strict=True):
         yield f'<g id="{identifier}" inkscape:groupmode="layer" inkscape:label="{as_text(label)}">'
         for index in group.stamps:
-            if index in faces.looks:
+            if index in drawings:
+                yield _shape(stamps[index], stamp_ids[index], shapes[drawings[index]])
+            elif index in faces.looks:
                 look = faces.looks[index]
                 used = {face: textures[key] for face, key in look.faces.items()}
                 yield _stamp(stamps[index], stamp_ids[index], look, used)
         yield "</g>"
     yield "</svg>"
+
+
+def _drawing(scene: Scene, stamp: PlacedStamp) -> tuple[int, bool] | None:
+    """Return the texture whose outline a stamp can be drawn with and whether in its tint, or None."""
+    outline = scene.atlas.textures[stamp.texture].outline
+    if outline is None or not stamp.drawn or stamp.color_blend not in (0, 1):
+        return None
+    tinted = stamp.color_blend == 0
+    return None if tinted and not tintable(outline) else (stamp.texture, tinted)
+
+
+def _shape(stamp: PlacedStamp, identifier: str, shape: str) -> str:
+    """Return the element of one stamp that is drawn as shapes; their unit square is (u, v) in [-1, 1]^2."""
+    a, b, x, c, d, y = stamp.frame
+    matrix = (2 * a, 2 * c, 2 * b, 2 * d, x - a - b, y - c - d)
+    place = f'transform="matrix({" ".join(number(value) for value in matrix)})" opacity="{number(stamp.opacity)}"'
+    title = f"<title>{as_text(stamp.name.text)}</title>"
+    return f'<g id="{identifier}" {place} color="{hex_color(stamp.color)}">{title}<use xlink:href="#{shape}"/></g>'
 
 
 def _texture(pixels: NDArray[np.uint8], face: Face, identifier: str) -> str:

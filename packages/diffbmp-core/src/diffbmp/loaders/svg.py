@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ from diffbmp.atlas.atlas import Texture
 from diffbmp.errors import DiffbmpError
 from diffbmp.loaders.loader import Loader
 from diffbmp.loaders.texture import texture_from_picture, trimmed
+from diffbmp.outline import outline_of
 from diffbmp.paths import require_file
 from diffbmp.settings import Settings as SettingsModel
 
@@ -70,7 +72,9 @@ class SvgLoader(Loader):
         texture = texture_from_picture(path.stem, page, max_side=size)
         if texture is None:
             raise DiffbmpError(f"Stamp '{source}' draws nothing visible; leave it out.")
-        return [texture]
+        box = page.getchannel("A").getbbox()
+        assert box is not None
+        return [replace(texture, outline=outline_of(markup, page.size, box))]
 
 
 def rasterize(markup: str, size: int, source: str, **options: Any) -> Image.Image:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.images import LARGEST_PICTURE
+from diffbmp.outline import checked_outline
 from diffbmp.plugins.registry import registry
 from diffbmp.scene import schema
 from diffbmp.scene.archive import Archive, SceneFileError, reason
@@ -65,7 +66,7 @@ def scene_from_entries(archive: Archive, document: schema.SceneDocument, device:
     textures = []
     for number, entry in enumerate(document.textures):
         pixels = source.get(entry.storage, schema.texture_names(number), _texture_shape(entry), dtype)
-        textures.append(Texture(entry.name, pixels.to(device), entry.set))
+        textures.append(Texture(entry.name, pixels.to(device), entry.set, checked_outline(entry.outline)))
     canvas = document.canvas
     background = _background(canvas, source)
     try:

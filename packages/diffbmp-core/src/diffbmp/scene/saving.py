@@ -43,6 +43,7 @@ def scene_entries(scene: Scene) -> dict[str, bytes]:
         schema.TextureEntry(
             name=_unicode(texture.name),
             set=_unicode(texture.set),
+            outline=_unicode(texture.outline or ""),
             channels=channels[texture.pixels.shape[0]],
             width=texture.pixels.shape[2],
             height=texture.pixels.shape[1],

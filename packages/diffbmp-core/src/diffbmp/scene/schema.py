@@ -131,6 +131,8 @@ class TextureEntry(Document):
     """The name that people see, such as that of the file that it came from."""
     set: str = ""
     """The source that it was loaded from together with others; version 1 has none."""
+    outline: str = ""
+    """The drawing that it was made of, an SVG ``g`` element of plain shapes in the unit square; empty where none."""
     channels: Channels
     """``alpha``: coverage only. ``rgba``: straight (not premultiplied) colour and alpha."""
     width: int = Field(ge=1, le=LARGEST_TEXTURE)
