@@ -34,13 +34,13 @@ def ours(scene, scale):
     return torch.cat([values[:3] * values[3:], values[3:]])
 
 
-def check(path, scene, scale, editor):
+def check(path, scene, scale, editor, largest=LARGEST):
     drawn = ORA_EDITORS[editor](blank_preview(path, path.with_name("blank.ora")))
     expected = ours(scene, scale)
     assert psnr(drawn, expected) >= LOWEST
     for value in (0.0, 1.0):
         flat, wanted = (image[:3] + (1 - image[3:]) * value for image in (drawn, expected))
-        assert float((flat - wanted).mul(255).abs().max().round()) <= LARGEST
+        assert float((flat - wanted).mul(255).abs().max().round()) <= largest
 
 
 def test_is_an_openraster_file(written):
@@ -106,6 +106,15 @@ def test_the_same_scene_gives_the_same_bytes(written):
     assert written(scene, "ora").read_bytes() == first
 
 
+def test_opacity_survives_a_reader_that_cuts_it_down_to_a_255th(written):
+    """Krita does, and so a stamp of 6/255, written as 0.023529, would lose a sixth."""
+    scene = ExportScene("faint", opacity=0.02, radius=(20.0, 30.0)).scene()
+    with zipfile.ZipFile(written(scene, "ora")) as archive:
+        layers = ElementTree.fromstring(archive.read("stack.xml")).findall("stack/layer")
+    assert {int(float(layer.get("opacity")) * 255) for layer in layers[:-1]} == {6}
+    assert layers[-1].get("opacity") == "1.000000"
+
+
 def test_stamps_that_are_added_up(written):
     scene = ExportScene("added", count=250, opacity=0.1).scene()
     scene.blend, scene.background = "add", torch.zeros(3)
@@ -135,7 +144,8 @@ def test_pyora_composites_the_picture_enlarged(written, recipe):
     check(written(scene, "ora", scale=4), scene, 4.0, "pyora")
 
 
-KRITA = ("both, 2 % opacity", "both, opaque", "rgba, half tint, transparent", "one-pixel stamps")
+KRITA = {"both, 2 % opacity": 3, "both, opaque": 2, "rgba, half tint, transparent": 2, "one-pixel stamps": 2}
+"""What Krita is given, and what it may differ by: it rounds to 8 bits after each of 200 faint layers."""
 
 
 @pytest.mark.slow
@@ -144,4 +154,4 @@ KRITA = ("both, 2 % opacity", "both, opaque", "rgba, half tint, transparent", "o
 def test_krita_composites_the_picture(written, recipe, scale):
     require("krita")
     scene = recipe.scene()
-    check(written(scene, "ora", scale=scale, groups="depth"), scene, scale, "krita")
+    check(written(scene, "ora", scale=scale, groups="depth"), scene, scale, "krita", KRITA[recipe.name])

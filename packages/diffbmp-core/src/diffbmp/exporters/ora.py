@@ -122,7 +122,8 @@ class _Layers:
             "src": source,
             "x": str(layer.left),
             "y": str(layer.top),
-            "opacity": f"{layer.opacity / 255:.6f}",
+            # A little more than the 255th, since Krita cuts what it reads down to one.
+            "opacity": f"{min(1, (layer.opacity + 0.01) / 255):.6f}",
             "visibility": "visible",
             "composite-op": "svg:plus" if layer.added else "svg:src-over",
         }
