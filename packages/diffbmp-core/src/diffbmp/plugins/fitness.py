@@ -27,7 +27,7 @@ SUFFIX = re.compile(r"(\.[a-z0-9]+)+")
 
 RESERVED: Mapping[str, frozenset[str]] = {
     "renderers": frozenset({"auto"}),
-    "commands": frozenset({"fit", "render", "export", "plugins", "doctor", "bench"}),
+    "commands": frozenset({"fit", "render", "export", "plugins", "doctor", "bench", "layers"}),
 }
 """Names that mean something else already."""
 
