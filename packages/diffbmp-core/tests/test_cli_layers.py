@@ -73,6 +73,9 @@ class TestLayers:
         assert [row["number"] for row in rows(saved, "stamps 1-2")] == [1, 2]
         assert [row["number"] for row in rows(saved, "depth 2-3")] == [2, 3]
 
+    def test_a_set(self, saved: Path) -> None:
+        assert [row["number"] for row in rows(saved, "petals")] == [1, 3]
+
     def test_stamps_at_a_point(self, saved: Path) -> None:
         assert [row["number"] for row in rows(saved, "--at", "24,23.5")] == [3]
         assert rows(saved, "--at", "16,16") == []
@@ -80,7 +83,11 @@ class TestLayers:
     @pytest.mark.parametrize(
         ("name", "sentence"),
         [
-            ("petals/leaf-2 2", "Unknown layer 'petals/leaf-2 2'.*petals/leaf-2 "),
+            (
+                "petals/leaf-2 2",
+                "no layer 'petals/leaf-2 2'. Did you mean 'petals/leaf-2 [13]' or 'petals/leaf-2 [13]'",
+            ),
+            ("xyz", "no layer 'xyz'. Without a name, all are listed."),
             ("4", "no stamp '4': the scene has stamps 1 to 3"),
             ("0", "no stamp '0': the scene has stamps 1 to 3"),
             ("stamps 2-9", "no stamp 'stamps 2-9'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import torch
 import typer
 
 from diffbmp.cli.listing import print_json, print_table
-from diffbmp.errors import DiffbmpError, unknown_name
+from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.naming import BACKGROUND_NAME, StampName, stamp_names
 from diffbmp.exporters.stack import scene_boxes
 from diffbmp.scene.file import load_scene
@@ -28,7 +29,7 @@ def layers_command(
         list[str] | None,
         typer.Argument(
             metavar="[LAYER]...",
-            help="Names of layers as an exported file has them ('petals/leaf-2 37', 'depth 1-100'), or numbers of "
+            help="Names of layers as an exported file has them ('petals/leaf-2 37', 'depth 1-100'), of sets, or numbers of "
             "stamps, 1 being the back; left out: all stamps.",
             show_default=False,
         ),
@@ -75,7 +76,12 @@ def _found(text: str, names: list[StampName]) -> list[StampName]:
         return names[first - 1 : last]
     if first or last or text.isdecimal():
         raise DiffbmpError(f"There is no stamp '{text}': the scene has stamps 1 to {len(names)}.")
-    raise unknown_name("layer", text, [name.text for name in names])
+    group = [name for name in names if name.set == text]
+    if group:
+        return group
+    near = get_close_matches(text, [name.text for name in names])
+    meant = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    raise DiffbmpError(f"The scene has no layer '{text}'.{meant} Without a name, all are listed.")
 
 
 def _identity(name: StampName) -> dict[str, Any]:
