@@ -29,8 +29,8 @@ def layers_command(
         list[str] | None,
         typer.Argument(
             metavar="[LAYER]...",
-            help="Names of layers as an exported file has them ('petals/leaf-2 37', 'depth 1-100'), of sets, or numbers of "
-            "stamps, 1 being the back; left out: all stamps.",
+            help="Names of layers as an exported file has them ('petals/leaf-2 37', 'depth 1-100'), of sets, or "
+            "numbers of stamps, 1 being the back; left out: all stamps.",
             show_default=False,
         ),
     ] = None,
