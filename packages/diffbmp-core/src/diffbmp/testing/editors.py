@@ -85,9 +85,9 @@ def by_gimp(path: Path) -> Tensor:
 
 def by_krita(path: Path) -> Tensor:
     """Export a PSD or ORA file as PNG with Krita, under a display that nobody sees."""
-    return _drawn(
-        lambda target: ["xvfb-run", "-a", "krita", "--export", "--export-filename", target, str(path)], home=True
-    )
+    # Two that look for a free display at once would find the same one, and Krita aborts: each begins elsewhere.
+    display = ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 10_000)]
+    return _drawn(lambda target: [*display, "krita", "--export", "--export-filename", target, str(path)], home=True)
 
 
 def by_pyora(path: Path) -> Tensor:
