@@ -32,7 +32,7 @@ UNUSED = frozenset({
     "cairosvg", "cv2", "matplotlib", "pkg_resources", "psd_tools", "pynvml", "scour", "svgpathtools", "svgwrite",
     "torchvision", "tqdm",
 })  # fmt: skip
-"""What ``pydiffbmp`` imports and the renderer does not call: may be missing."""
+"""What ``pydiffbmp`` imports and the renderer does not call: may be missing, or unfit to be imported."""
 
 
 def peer_available() -> bool:
@@ -108,7 +108,7 @@ def _import_renderer() -> type:
     if not peer_available():
         raise DiffbmpError("pydiffbmp is not installed; install it by 'pip install --no-deps pydiffbmp==0.1.3'.")
     try:
-        with _unused_may_be_missing():
+        with _unused_may_fail():
             module = importlib.import_module("pydiffbmp.core.renderer.vector_renderer")
     except ImportError as error:
         raise DiffbmpError(f"pydiffbmp cannot be imported ({error}); measure without it by --no-peer.") from error
@@ -131,10 +131,10 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 @contextmanager
-def _unused_may_be_missing() -> Iterator[None]:
-    """Put an empty module in place of each of ``UNUSED`` that is missing, for as long as the peer is imported."""
-    finder, path = _EmptyModules(), list(sys.path)
-    sys.meta_path.append(finder)
+def _unused_may_fail() -> Iterator[None]:
+    """Put an empty module in place of each of ``UNUSED`` that cannot be imported, while the peer is imported."""
+    finder, path = _EmptyModules(frozenset(name for name in UNUSED if not _can_be_imported(name))), list(sys.path)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
@@ -144,12 +144,21 @@ def _unused_may_be_missing() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
+def _can_be_imported(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except (ImportError, RuntimeError):  # RuntimeError: torchvision's build for CUDA beside a PyTorch for CPUs
+        return False
+    return True
+
+
 class _EmptyModules(MetaPathFinder, Loader):
-    def __init__(self) -> None:
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
         self.made: list[str] = []
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in UNUSED:
+        if name.partition(".")[0] not in self.names:
             return None
         self.made.append(name)
         return ModuleSpec(name, self, is_package=True)
