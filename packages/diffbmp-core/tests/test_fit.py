@@ -14,7 +14,7 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.checkpoint import load_checkpoint, save_checkpoint
 from diffbmp.fitting.fit import Fit, Step, Target
 from diffbmp.fitting.run import CHECKPOINT, PICTURE, REPORT, SCENE
-from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, rate_factor
+from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, noisy_canvas, rate_factor
 from diffbmp.fitting.settings import BlurSettings, CanvasSettings, FitSettings, OptimizerSettings
 from diffbmp.plugins.registry import registry
 
@@ -44,6 +44,9 @@ class TestFit:
         assert steps[-1].psnr is not None
         assert steps[-1].terms.keys() == {"mse"}
         assert steps[-1].terms["mse"] == pytest.approx(10 ** (-steps[-1].psnr / 10), rel=1e-4)
+        other = start_fit(settings_of(photo, stamps, tmp_path, steps=1, noisy_canvas=False, loss={"l1": 1.0}))
+        (step,) = other
+        assert step.psnr == pytest.approx(steps[0].psnr, rel=1e-4)  # worked out without the loss mse
         assert fit.losses == [step.loss for step in steps]
 
     def test_is_repeatable_and_depends_on_the_seed(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
@@ -173,6 +176,21 @@ class TestSchedules:
         settings = OptimizerSettings(schedule="cosine", final=0.1)
         assert rate_factor(settings, 0, 50) == pytest.approx(1)
         assert rate_factor(settings, 49, 50) == pytest.approx(0.1)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_noisy_canvas_is_uniform_and_new_at_each_step(self, dtype: torch.dtype) -> None:
+        noise = noisy_canvas(3, 5, (127, 129), dtype=dtype)
+        assert noise.shape == (3, 127, 129)
+        assert noise.dtype == dtype
+        assert noise.min() >= 0
+        assert noise.max() < 1
+        counts = torch.histc(noise.float(), 16, 0, 1)
+        assert counts.std() < 0.05 * counts.mean()
+        flat = noise.flatten()
+        assert torch.corrcoef(torch.stack([flat[1:], flat[:-1]]))[0, 1].abs() < 0.02
+        assert torch.equal(noise, noisy_canvas(3, 5, (127, 129), dtype=dtype))
+        assert not torch.equal(noise, noisy_canvas(3, 6, (127, 129), dtype=dtype))
+        assert not torch.equal(noise, noisy_canvas(4, 5, (127, 129), dtype=dtype))
 
     def test_blur_falls_in_stages_and_ends_sharp(self) -> None:
         settings = BlurSettings(sigma=2.0, until=0.5, stages=4)

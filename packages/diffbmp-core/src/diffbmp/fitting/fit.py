@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -324,7 +325,7 @@ class Fit:
         total.backward()  # type: ignore[no-untyped-call]
         self._update()
         loss = float(total.detach())
-        quality = None if view.target is None else psnr(view.image.detach(), view.target)
+        quality = None if view.target is None else _psnr(view, terms)
         seconds = time.perf_counter() - started
         self.losses.append(loss)
         self.psnrs.append(quality)
@@ -390,3 +391,11 @@ class Fit:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+
+
+def _psnr(view: View, terms: dict[str, float]) -> float:
+    """Return the step's PSNR in dB, from the loss ``mse`` where that is worked out anyway."""
+    if terms.get("mse"):
+        return -10 * math.log10(terms["mse"])
+    assert view.target is not None
+    return psnr(view.image.detach(), view.target)
