@@ -48,6 +48,8 @@ struct Texels {
 
 template <class Real, int kChannels, Lookup kLookup>
 struct Sampler {
+  static constexpr bool kNearest = kLookup == Lookup::kNearest, kTwo = kLookup == Lookup::kTrilinear;
+
   const Footprints<Real, kChannels, kLookup>& footprints;
   const Real *texels, *below, *coarse_texels, *coarse_below;
   const Real weight, scale_x, scale_y;
@@ -56,13 +58,12 @@ struct Sampler {
       : footprints(f),
         texels(s.level.texels),
         below(s.level.texels + s.level.stride),
-        coarse_texels(s.coarser.texels),
-        coarse_below(s.coarser.texels + s.coarser.stride),
+        coarse_texels(kTwo ? s.coarser.texels : nullptr),  // otherwise there is no coarser level
+        coarse_below(kTwo ? s.coarser.texels + s.coarser.stride : nullptr),
         weight(s.weight),
         scale_x(Real(s.scale_x)),
         scale_y(Real(s.scale_y)) {}
 
-  static constexpr bool kNearest = kLookup == Lookup::kNearest, kTwo = kLookup == Lookup::kTrilinear;
   using Fine = Texels<Real, kChannels, kNearest>;
 
   // Reads ahead: the texels of group `g`, of the finer level.

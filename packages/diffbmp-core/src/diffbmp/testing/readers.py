@@ -34,6 +34,7 @@ __all__ = [
     "page_pixels",
     "premultiplied",
     "require",
+    "require_programs",
     "svg_by_chromium",
 ]
 
@@ -76,11 +77,20 @@ def missing(reader: str) -> str | None:
 
 def require(reader: str) -> None:
     """Skip the test where a reader is not installed; in continuous integration (CI=true) fail it."""
-    lacking = missing(reader)
+    _refuse_without(missing(reader), reader)
+
+
+def require_programs(*programs: str) -> None:
+    """Skip the test where one of the programs is not installed; in continuous integration (CI=true) fail it."""
+    for program in programs:
+        _refuse_without(None if shutil.which(program) else "not on the PATH", program)
+
+
+def _refuse_without(lacking: str | None, what: str) -> None:
     if lacking is not None and os.environ.get("CI") == "true":
-        pytest.fail(f"{reader} is needed: {lacking}")
+        pytest.fail(f"{what} is needed: {lacking}")
     if lacking is not None:
-        pytest.skip(f"{reader} is not installed: {lacking}")
+        pytest.skip(f"{what} is not installed: {lacking}")
 
 
 @contextmanager
