@@ -1,7 +1,7 @@
 """Measure everything that docs/quality.md says, and write its tables and pictures.
 
 python benchmarks/quality.py              about half an hour on two cores
-python benchmarks/quality.py --only aims  one table only: aims, steps, stamps, sizes, tried, shapes
+python benchmarks/quality.py --only aims  one table only: aims, steps, textures, stamps, sizes, tried, shapes
 python benchmarks/quality.py --draw       only write the tables again, from the figures of the last run
 python benchmarks/quality.py --primitive PATH    also run fogleman's primitive, which is at PATH
 
@@ -63,6 +63,10 @@ SHOWN = ("`paper`: both", "`balanced`", "`best`")
 PAPER, PRIMITIVE = "`paper`: both", "primitive, 500 circles"
 
 GREEDY_ONLY = {"refine": [], "initializers": {"greedy": {"stages": 10}}}
+DEALT = {
+    "initializers": {"greedy": {"textures": False}},
+    "refiners": {"grow": {"textures": False}, "relocate": {"textures": False}},
+}
 STEPS: dict[str, dict[str, Any]] = {
     "`paper`, 300 steps": {"preset": "paper", "steps": 300},
     "+ stamps no larger than their spacing": {
@@ -74,16 +78,19 @@ STEPS: dict[str, dict[str, Any]] = {
     "without growth: all stamps placed by candidates before the first step": {**GREEDY_ONLY, "refine": ["relocate"]},
     "without candidates: random start": {"refine": ["relocate"], "initializer": "random"},
     "without relocation": {"refine": ["grow"]},
-    "textures dealt in turn instead of chosen": {
-        "initializers": {"greedy": {"textures": False}},
-        "refiners": {"grow": {"textures": False}, "relocate": {"textures": False}},
-    },
+    "textures dealt in turn instead of chosen": DEALT,
     "rates of the paper, in pixels": {"optimizer": {"unit": "pixel", "position": 1.0, "scale": 1.0}},
     "rates falling as the paper's": {"optimizer": {"schedule": "exponential", "betas": (0.9, 0.999)}},
     "with the paper's blur, falling to none": {"blur": {"sigma": 1.0}},
     "white canvas instead of noise": {"noisy_canvas": False},
 }
 
+TEXTURES = {
+    "glyphs": ("glyphs", 0.0),
+    "brush": ("brush", 0.0),
+    "cut-outs, half in their own colours": ("cut-outs", 0.5),
+    "cut-outs, in their own colours": ("cut-outs", 1.0),
+}
 KINDS = ("disc", "square", "glyphs", "coins", "cut-outs", "brush")
 COUNTS = (200, 1000, 4000)
 TWO = ("astronaut", "flower")
@@ -112,6 +119,7 @@ def main() -> None:
         "aims": aims,
         "compared": compared,
         "steps": steps,
+        "textures": textures,
         "stamps": stamps,
         "sizes": sizes,
         "tried": tried,
@@ -265,6 +273,16 @@ def measure_stamps() -> dict[str, Any]:
     return {"rows": measured}
 
 
+def measure_textures() -> dict[str, Any]:
+    """Textures chosen against textures dealt in turn, for stamps that differ in shape or in colour."""
+    measured: dict[str, Any] = {}
+    for name, (kind, blend) in TEXTURES.items():
+        rows = {way: {**settings, "color_blend": blend} for way, settings in (("chosen", {}), ("dealt", DEALT))}
+        for way, row in measure_rows(rows, stamps_of(kind))["rows"].items():
+            measured[f"{name}/{way}"] = row
+    return {"rows": measured}
+
+
 def measure_sizes() -> dict[str, Any]:
     """The same settings at every size of the target, and the same without the coarse canvas."""
     atlas, measured = stamps_of("disc"), {}
@@ -313,6 +331,7 @@ def measure_tried() -> dict[str, Any]:
 MEASURES = {
     "aims": measure_aims,
     "steps": measure_steps,
+    "textures": measure_textures,
     "stamps": measure_stamps,
     "sizes": measure_sizes,
     "tried": measure_tried,
@@ -420,6 +439,15 @@ def _table(rows: dict[str, Any], base: str) -> Iterator[str]:
             f"| {name} | {each} | **{mean(row, 'psnr'):.2f}** | {difference} | {mean(row, 'ssim'):.3f} "
             f"| {mean(row, 'nlpd'):.4f} | {mean(row, 'seconds'):.1f} |"
         )
+
+
+def textures(results: dict[str, Any]) -> Iterator[str]:
+    rows = results["textures"]["rows"]
+    yield "| stamps | chosen, mean PSNR | dealt in turn | |"
+    yield "|---|---|---|---|"
+    for name in TEXTURES:
+        chosen, dealt = (mean(rows[f"{name}/{way}"], "psnr") for way in ("chosen", "dealt"))
+        yield f"| {name} | {chosen:.2f} | {dealt:.2f} | {chosen - dealt:+.2f} |"
 
 
 def tried(results: dict[str, Any]) -> Iterator[str]:
