@@ -1,6 +1,6 @@
 """Compile every CUDA kernel with every choice for every architecture, and write down what each needs; needs no GPU.
 
-python benchmarks/cuda_resources.py            about ten minutes on two cores; writes docs/cuda/resources.json
+python benchmarks/cuda_resources.py            a quarter of an hour on two cores; writes docs/cuda/resources.json
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ def table(results: dict[tuple[Kernel, str], Resources], architectures: list[str]
     registers = defaultdict(list)
     for (kernel, architecture), needs in results.items():
         registers[kernel.name, architecture].append(needs.registers)
-    printed = Table("registers a thread", *architectures)
-    for name in dict.fromkeys(name for name, _ in registers):
-        cells = [sorted({min(registers[name, a]), max(registers[name, a])}) for a in architectures]
-        printed.add_row(name, *("-".join(map(str, cell)) for cell in cells))
+    names = list(dict.fromkeys(name for name, _ in registers))
+    printed = Table("registers a thread", *names)
+    for architecture in architectures:
+        cells = [sorted({min(registers[n, architecture]), max(registers[n, architecture])}) for n in names]
+        printed.add_row(architecture, *("-".join(map(str, cell)) for cell in cells))
     return printed
 
 

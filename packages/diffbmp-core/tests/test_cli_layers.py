@@ -157,7 +157,9 @@ class TestExport:
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=120)
-        assert process.returncode == 130, (output, errors)
+        # 130 to a shell either way: where Ctrl-C meets code that `exec` runs, as while a dataclass is made, Python ends
+        # by the signal itself.
+        assert process.returncode in (130, -signal.SIGINT), (output, errors)
         assert errors.strip().endswith("Interrupted; nothing was left half written.")
         assert "Traceback" not in errors
         assert {path.name for path in tmp_path.iterdir()} == {"scene.diffbmp", target.name}
