@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib
 import torch
 from matplotlib import pyplot
+from page import write_tables
 
 from diffbmp.bench.fit import time_fit
 from diffbmp.bench.scenes import STANDARD_SCENES
@@ -52,11 +53,8 @@ def main() -> None:
         FIT.write_text(json.dumps(fits_by_threads, indent=2) + "\n", encoding="utf-8")
     bench, fit = (json.loads(path.read_text(encoding="utf-8")) for path in (BENCH, FIT))
     draw_chart(bench)
-    page = PAGE.read_text(encoding="utf-8")
     tables = {"machine": machine(bench), "aims": aims(bench, fit), "scenes": scenes(bench), "fit": fits(fit)}
-    for name, lines in tables.items():
-        page = between_markers(page, name, lines)
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, "cpu.py", tables)
 
 
 def measure_scenes(seconds: float) -> None:
@@ -93,15 +91,6 @@ def time_one_fit(threads: int) -> dict[str, Any]:
         fits = sorted((time_fit(start_fit(settings)) for _ in range(3)), key=lambda times: times.kernel_share)
     times = fits[1]
     return {"threads": threads, **vars(times), "kernel_share": times.kernel_share}
-
-
-def between_markers(page: str, name: str, lines: Iterator[str]) -> str:
-    begin, end = f"<!-- {name}: written by benchmarks/cpu.py -->", f"<!-- end of {name} -->"
-    before, found, rest = page.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        sys.exit(f"{PAGE} lacks the markers of '{name}'.")
-    return "\n".join([before + begin, "", *lines, "", end + after])
 
 
 def machine(bench: dict[str, Any]) -> Iterator[str]:

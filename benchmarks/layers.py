@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from page import write_tables
 
 import diffbmp
+from diffbmp.cli.doctor import cpu_name
 from diffbmp.exporters.write import write_scene
 from diffbmp.metrics import psnr
 from diffbmp.testing.editors import ORA_EDITORS, PSD_EDITORS, blank_preview
@@ -69,7 +70,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             figures = {
                 "machine": {
-                    "date": date.today().isoformat(), "processor": _processor(), "threads": THREADS,
+                    "date": date.today().isoformat(), "processor": cpu_name(), "threads": THREADS,
                     "cpus": os.cpu_count(), "load": os.getloadavg()[0], "torch": torch.__version__,
                 },
                 "writing": list(written(Path(folder))),
@@ -78,10 +79,7 @@ def main() -> None:
         FIGURES.parent.mkdir(exist_ok=True)
         FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
-    for name, lines in {"writing": writing_table(figures), "fidelity": fidelity_table(figures)}.items():
-        page = between_markers(page, name, lines)
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, "layers.py", {"writing": writing_table(figures), "fidelity": fidelity_table(figures)})
 
 
 def written(folder: Path) -> Iterator[dict[str, Any]]:
@@ -157,22 +155,6 @@ def fidelity_table(figures: dict[str, Any]) -> Iterator[str]:
             f"| {row['format'].upper()} | {row['program']} | {row['scale']:g} | {row['scenes']} | "
             f"{row['largest']:.2f} | {row['psnr']:.1f} dB |"
         )
-
-
-def between_markers(page: str, name: str, lines: Iterator[str]) -> str:
-    begin, end = f"<!-- {name}: written by benchmarks/layers.py -->", f"<!-- end of {name} -->"
-    before, found, rest = page.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        sys.exit(f"{PAGE} lacks the markers of '{name}'.")
-    return "\n".join([before + begin, "", *lines, "", end + after])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from page import write_tables
 from PIL import Image
 from quality_tried import TRIED, fit_with
 from skimage import data, draw, filters
@@ -114,7 +115,6 @@ def main() -> None:
         if arguments.primitive:
             results["primitive"] = {"machine": machine(), **run_primitive(arguments.primitive)}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
     tables = {
         "aims": aims,
         "compared": compared,
@@ -125,10 +125,8 @@ def main() -> None:
         "tried": tried,
         "shapes": shapes,
     }
-    for name, table in tables.items():
-        if ("aims" if name == "compared" else name) in results:
-            page = between_markers(page, name, table(results))
-    PAGE.write_text(page, encoding="utf-8")
+    measured = {n: table(results) for n, table in tables.items() if ("aims" if n == "compared" else n) in results}
+    write_tables(PAGE, "quality.py", measured)
 
 
 def machine() -> dict[str, Any]:
@@ -370,15 +368,6 @@ def run_primitive(program: Path) -> dict[str, Any]:
             rows[name] = {**compare(image, target), "seconds": seconds, "n": COUNT}
             print(f"primitive {name}: {rows[name]}", flush=True)
     return {"rows": {PRIMITIVE: rows}}
-
-
-def between_markers(page: str, name: str, lines: Iterator[str]) -> str:
-    """Return the page with what stands between the markers of ``name`` replaced."""
-    head, start, rest = page.partition(f"<!-- {name}: written by benchmarks/quality.py -->\n")
-    _, end, tail = rest.partition(f"<!-- end of {name} -->")
-    if not (start and end):
-        raise SystemExit(f"{PAGE} has no markers for {name}.")
-    return f"{head}{start}\n" + "".join(f"{line}\n" for line in lines) + f"\n{end}{tail}"
 
 
 def mean(rows: dict[str, Any], key: str) -> float:

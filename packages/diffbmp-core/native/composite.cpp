@@ -84,25 +84,17 @@ void sprite_gradients(const Plan<Real>& plan, const Real* shares, int64_t k, con
   for (int c = 0; c < 3; ++c) out.color[3 * k + c] = Real(opacity * keep * sum[kShareRed + c]);
   out.color_blend[k] = Real(opacity * sum[kShareBlend]);
 
-  // From texels to (u, v), and from the origin of the moments to (tx, ty).
   const Real* frame = in.frame + 6 * k;
   const Inverse<double> inverse = invert_frame<double>(frame);
   const double to_u = opacity * s.level.width / 2.0, to_v = opacity * s.level.height / 2.0;
   const double shift_x = s.origin_x + 0.5 - double(frame[2]), shift_y = s.origin_y + 0.5 - double(frame[5]);
-  Moments<double> moments;
-  moments.u = to_u * sum[kShareX];
-  moments.v = to_v * sum[kShareY];
-  moments.ux = to_u * (sum[kShareXColumn] + shift_x * sum[kShareX]);
-  moments.uy = to_u * (sum[kShareXRow] + shift_y * sum[kShareX]);
-  moments.vx = to_v * (sum[kShareYColumn] + shift_x * sum[kShareY]);
-  moments.vy = to_v * (sum[kShareYRow] + shift_y * sum[kShareY]);
+  const TexelSums<double> of_texels = {sum[kShareX],    sum[kShareY],       sum[kShareXColumn],
+                                        sum[kShareXRow], sum[kShareYColumn], sum[kShareYRow]};
+  Moments<double> moments = moments_of(of_texels, to_u, to_v, shift_x, shift_y);
   if (in.filter == Filter::kTrilinear) {
     const int64_t* texture = in.textures + 3 * in.texture[k];
     const int64_t* base = in.levels + 3 * texture[0];
-    const double width = double(base[1]), height = double(base[2]);
-    const Footprint<double> f = footprint(inverse, width, height);
-    const double slope = level_pair(level_of_detail(f), int(texture[1])).slope;
-    if (slope != 0.0) level_gradient(inverse, f, width, height, slope * opacity * sum[kShareLambda], moments);
+    blend_gradient(inverse, double(base[1]), double(base[2]), int(texture[1]), opacity * sum[kShareLambda], moments);
   }
   double gradient[6];
   frame_gradient(inverse, moments, gradient);

@@ -78,7 +78,7 @@ def _system() -> dict[str, Any]:
     return {
         "os": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": psutil.cpu_count(logical=False),
         "logical_cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -87,7 +87,7 @@ def _system() -> dict[str, Any]:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """Return the processor's name as its maker gives it, where the system tells, else its architecture."""
     if sys.platform == "linux":  # platform.processor() says only "x86_64" there, or nothing
         try:

@@ -31,26 +31,17 @@ reduce(const float* frames, const long long* texture, const long long* levels, c
   for (int n = 0; n < 3; ++n) grad_color[3 * k + n] = float(opacity * keep * sum[kRed + n]);
   grad_blend[k] = float(opacity * sum[kColorBlend]);
 
-  // From texels to (u, v), and from the origin of the moments to (tx, ty).
   const float* frame = frames + 6 * k;
   const Inverse<double> inverse = invert_frame<double>(frame);
   const double to_u = opacity * s.width / 2.0, to_v = opacity * s.height / 2.0;
   const double shift_x = s.origin_x + 0.5 - double(frame[2]), shift_y = s.origin_y + 0.5 - double(frame[5]);
-  Moments<double> moments;
-  moments.u = to_u * sum[kX];
-  moments.v = to_v * sum[kY];
-  moments.ux = to_u * (sum[kXColumn] + shift_x * sum[kX]);
-  moments.uy = to_u * (sum[kXRow] + shift_y * sum[kX]);
-  moments.vx = to_v * (sum[kYColumn] + shift_x * sum[kY]);
-  moments.vy = to_v * (sum[kYRow] + shift_y * sum[kY]);
+  const TexelSums<double> of_texels = {sum[kX], sum[kY], sum[kXColumn], sum[kXRow], sum[kYColumn], sum[kYRow]};
+  Moments<double> moments = moments_of(of_texels, to_u, to_v, shift_x, shift_y);
   if (filter == kTrilinear) {
     const bool known = texture[k] >= 0 && texture[k] < texture_count;
     const long long* own = textures + 3 * (known ? texture[k] : 0);
     const long long* base = levels + 3 * own[0];
-    const double width = double(base[1]), height = double(base[2]);
-    const Footprint<double> f = footprint(inverse, width, height);
-    const double slope = level_pair(level_of_detail(f), int(own[1])).slope;
-    if (slope != 0.0) level_gradient(inverse, f, width, height, slope * opacity * sum[kLambda], moments);
+    blend_gradient(inverse, double(base[1]), double(base[2]), int(own[1]), opacity * sum[kLambda], moments);
   }
   double gradient[6];
   frame_gradient(inverse, moments, gradient);

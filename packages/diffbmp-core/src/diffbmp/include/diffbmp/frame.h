@@ -34,6 +34,27 @@ struct Moments {
   T ux, uy, vx, vy;  // sum of dL/du (p - t)_x, ...: the gradient of the inverse
 };
 
+// The same sums as a kernel takes them, of dL/dx and dL/dy at a texel position: with columns and rows of pixels relative
+// to an origin on the canvas.
+template <class T>
+struct TexelSums {
+  T x, y;
+  T x_column, x_row, y_column, y_row;
+};
+
+// From texels to (u, v), which are `to_u` and `to_v` texels a unit, and from the origin, which lies at `shift` from t.
+template <class T>
+DIFFBMP_INLINE Moments<T> moments_of(const TexelSums<T>& sums, T to_u, T to_v, T shift_x, T shift_y) {
+  Moments<T> moments;
+  moments.u = to_u * sums.x;
+  moments.v = to_v * sums.y;
+  moments.ux = to_u * (sums.x_column + shift_x * sums.x);
+  moments.uy = to_u * (sums.x_row + shift_y * sums.x);
+  moments.vx = to_v * (sums.y_column + shift_x * sums.y);
+  moments.vy = to_v * (sums.y_row + shift_y * sums.y);
+  return moments;
+}
+
 // Gradient of the frame, row-major (2, 3): from (u, v) = A^-1 (p - t) follows dL/dt = -A^-T dL/d(u, v) and
 // dL/dA = -A^-T (dL/dA^-1) A^-T.
 template <class T>

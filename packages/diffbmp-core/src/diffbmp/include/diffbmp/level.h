@@ -82,4 +82,13 @@ DIFFBMP_INLINE void level_gradient(const Inverse<T>& inverse, const Footprint<T>
   moments.vy += hh * (T(2) * grad_r * inverse.vy + grad_q * inverse.vx);
 }
 
+// The same for a texture of `levels` levels whose first is (width, height), and d(loss)/d(place between two levels).
+template <class T>
+DIFFBMP_INLINE void blend_gradient(const Inverse<T>& inverse, T width, T height, int levels, T grad_place,
+                                   Moments<T>& moments) {
+  const Footprint<T> f = footprint(inverse, width, height);
+  const T slope = level_pair(level_of_detail(f), levels).slope;
+  if (slope != T(0)) level_gradient(inverse, f, width, height, slope * grad_place, moments);
+}
+
 }  // namespace diffbmp
