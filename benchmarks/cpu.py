@@ -20,9 +20,11 @@ import matplotlib
 import torch
 from matplotlib import pyplot
 from page import write_tables
+from pydiffbmp_peer import Peer, peer_available, peer_version
 
 from diffbmp.bench.fit import time_fit
 from diffbmp.bench.scenes import STANDARD_SCENES
+from diffbmp.cli.bench import bench_report, print_report
 from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.settings import FitSettings
 
@@ -40,15 +42,19 @@ PAPER_MS = 15.5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="measure nothing")
+    parser.add_argument("--scenes", metavar="FILE", type=Path, help="only measure the scenes, and write FILE as JSON")
     parser.add_argument("--fit", type=int, metavar="THREADS", help="only time a fit, and print the figures as JSON")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each scene (default: 10)")
     arguments = parser.parse_args()
+    if arguments.scenes:
+        measure_scenes(arguments.scenes, arguments.seconds)
+        return
     if arguments.fit:
         print(json.dumps(time_one_fit(arguments.fit)))
         return
     if not arguments.draw:
         FIGURES.mkdir(exist_ok=True)
-        measure_scenes(arguments.seconds)
+        print(measured(__file__, f"--scenes={BENCH}", f"--seconds={arguments.seconds:g}"))
         fits_by_threads = [json.loads(measured(__file__, f"--fit={threads}")) for threads in THREADS]
         FIT.write_text(json.dumps(fits_by_threads, indent=2) + "\n", encoding="utf-8")
     bench, fit = (json.loads(path.read_text(encoding="utf-8")) for path in (BENCH, FIT))
@@ -57,14 +63,21 @@ def main() -> None:
     write_tables(PAGE, "cpu.py", tables)
 
 
-def measure_scenes(seconds: float) -> None:
-    options = [f"--scene={scene.name}" for scene in STANDARD_SCENES]
-    options += [f"--threads={count}" for count in THREADS] + [f"--seconds={seconds:g}", f"--json={BENCH}"]
-    print(measured("-m", "diffbmp", "bench", *options))
-    report = json.loads(BENCH.read_text(encoding="utf-8"))
+def measure_scenes(path: Path, seconds: float) -> None:
+    """Measure every renderer on every standard scene, the peer beside them where it is installed."""
+    report = bench_report(
+        scenes=[scene.name for scene in STANDARD_SCENES],
+        threads=THREADS,
+        seconds=seconds,
+        peers=[Peer()] if peer_available() else [],
+        progress=lambda said: print(said, file=sys.stderr, flush=True),
+    )
+    print_report(report)
     report["command"] = "python benchmarks/cpu.py" + (f" --seconds {seconds:g}" if seconds != 10 else "")
-    report["environment"] = WAITING
-    BENCH.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    report["environment"] = {name: os.environ[name] for name in WAITING if name in os.environ}
+    if peer_available():
+        report["versions"][Peer.name] = peer_version()
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def measured(*arguments: str) -> str:

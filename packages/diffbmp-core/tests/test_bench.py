@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,10 @@ from typer.testing import CliRunner, Result
 
 import diffbmp
 from diffbmp.atlas.atlas import Atlas, Texture
-from diffbmp.bench import passes
 from diffbmp.bench.fit import time_fit
-from diffbmp.bench.measure import Call, alternate
+from diffbmp.bench.measure import Call, alternate, measure_scene
 from diffbmp.bench.memory import measure_memory
-from diffbmp.bench.passes import PEER, available_renderers, left_out, passes_of
-from diffbmp.bench.pydiffbmp import PeerRenderer, peer_available
+from diffbmp.bench.passes import BenchRenderer, RegisteredRenderer, available_renderers
 from diffbmp.bench.scenes import RADII, STANDARD_SCENES, BenchScene, count_pairs, estimated_pairs, find_scene
 from diffbmp.cli import bench as command
 from diffbmp.errors import DiffbmpError
@@ -34,7 +33,6 @@ CPU = torch.device("cpu")
 TINY = BenchScene(7, 48, "small")
 
 needs_extension = pytest.mark.skipif(Cpu.unavailable(CPU) is not None, reason="core has no compiled extension here")
-needs_peer = pytest.mark.skipif(not peer_available(), reason="pydiffbmp is not installed")
 
 
 @pytest.fixture
@@ -172,7 +170,7 @@ class TestMeasuring:
 
     @pytest.mark.parametrize("renderer", available_renderers())
     def test_passes_are_the_renderers(self, renderer: str) -> None:
-        both = passes_of(TINY, renderer, CPU)
+        both = RegisteredRenderer(renderer, CPU).passes(TINY)
         image = both.forward()
         assert isinstance(image, torch.Tensor)
         assert image.shape == (1, 4, 48, 48)
@@ -185,32 +183,31 @@ class TestMeasuring:
         held = bytearray(600 << 20)  # a peak of this process must not be taken for that one's
         held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
         scene = BenchScene(10, 1024, "small")
-        memory = measure_memory(scene, available_renderers()[0], "cpu", 1)
+        memory = measure_memory(scene, RegisteredRenderer.find(available_renderers()[0]), 1)
         image = 4 * 4 * 1024**2
         assert 0.9 * image <= memory.added <= 200 << 20
         assert memory.added < memory.process < 600 << 20
 
     def test_memory_says_why_it_failed(self) -> None:
         with pytest.raises(DiffbmpError, match=r"could not be measured: .*nothing.*--no-memory"):
-            measure_memory(TINY, "nothing", "cpu", 1)
+            measure_memory(TINY, RegisteredRenderer("nothing", CPU), 1)
 
     def test_what_is_left_out(self) -> None:
-        assert left_out(TINY, "reference", 1) is None
-        assert "minutes" in (left_out(BenchScene(4000, 1024, "mixed"), "reference", 1) or "")
-        assert left_out(TINY, PEER, 1) is None
-        assert "gigabytes" in (left_out(TINY, PEER, 10**8) or "")
-        assert "one size" in (left_out(replace(TINY, textures=2), PEER, 1) or "")
+        reference = RegisteredRenderer("reference", CPU)
+        assert reference.left_out(TINY, 1) is None
+        assert "minutes" in (reference.left_out(BenchScene(4000, 1024, "mixed"), 1) or "")
+        assert RegisteredRenderer("cpu", CPU).left_out(BenchScene(4000, 1024, "mixed"), 1) is None
 
     def test_a_renderer_that_cannot_draw_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Cpu, "unavailable", classmethod(lambda cls, device: "it is broken"))
         assert "cpu" not in available_renderers()
         with pytest.raises(DiffbmpError, match=r"'cpu' cannot draw here .*it is broken"):
-            passes.device_of("cpu")
+            RegisteredRenderer.find("cpu")
 
 
 class TestCommand:
     def test_json(self, run: Callable[..., Result], tmp_path: Path) -> None:
-        result = run("--seconds", "0.1", "--no-memory", "--no-peer", "--json", str(tmp_path / "deep" / "bench.json"))
+        result = run("--seconds", "0.1", "--no-memory", "--json", str(tmp_path / "deep" / "bench.json"))
         assert result.exit_code == 0
         assert "7-48-small" in result.stdout
         report = json.loads((tmp_path / "deep" / "bench.json").read_text())
@@ -272,65 +269,58 @@ class TestCommand:
         with pytest.raises(DiffbmpError, match=said):
             run(*arguments)
 
-    def test_a_peer_that_is_missing(self, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(command, "peer_available", lambda: False)
-        for arguments in (("--peer",), ("--renderer", PEER)):
-            with pytest.raises(DiffbmpError, match="pydiffbmp is not installed"):
-                run(*arguments)
 
+PEER = """
+import torch
+from diffbmp.bench.passes import BenchRenderer, Passes
 
-class TestPeer:
-    PACKAGE = """
-import nowhere.pyplot as plt
-from nowhere.transforms import Resize
-class VectorRenderer:
-    def __init__(self, canvas_size, S, **settings):
-        self.size, self.mask, self.settings = canvas_size, S, settings
-        print("chatter")
-    def render_from_params(self, x, y, r, theta, v, c, no_background):
-        return ((x + y + r + theta + v).sum() + c.sum()) * self.mask.new_ones(*self.size, 3)
+class Peer(BenchRenderer):
+    name = "peer"
+    device = torch.device("cpu")
+
+    def left_out(self, scene, pairs):
+        return f"it cannot draw {scene.count}, nor {pairs} pairs" if scene.count == 8 else None
+
+    def passes(self, scene):
+        self.held = None
+        def forward():
+            self.held = b"x" * (50 << 20)
+        return Passes(forward, lambda: None)
 """
 
-    def test_what_it_is_given(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """A stand-in for the package: imported although what it imports is missing, quiet, and leaving no trace."""
-        folder = tmp_path / "pydiffbmp" / "core" / "renderer"
-        folder.mkdir(parents=True)
-        for package in (folder, *folder.parents[:2]):
-            (package / "__init__.py").touch()
-        (folder / "vector_renderer.py").write_text(self.PACKAGE)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "pydiffbmp"]:
-            monkeypatch.delitem(sys.modules, name)
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setattr("diffbmp.bench.pydiffbmp.UNUSED", frozenset({"nowhere"}))
-        before = set(sys.modules)
-        inputs = BenchScene(5, 32, "small").inputs()
-        try:
-            peer = PeerRenderer(inputs)
-            assert not [name for name in sys.modules if name.partition(".")[0] == "nowhere"]
-        finally:
-            for name in set(sys.modules) - before:
-                del sys.modules[name]
-        assert capsys.readouterr().out == ""
-        assert peer._renderer.size == (32, 32)
-        assert peer._renderer.mask.shape == (128, 128)
-        assert peer._renderer.settings["alpha_upper_bound"] == 1.0
-        values, back_to_front = peer.parameters, inputs.frame[0].flip(0)
-        assert torch.allclose(values["x"] + 0.5, back_to_front[:, 0, 2])
-        assert torch.allclose(values["r"] * torch.cos(values["theta"]) * 128 / 127, back_to_front[:, 0, 0], atol=1e-4)
-        assert torch.allclose(torch.sigmoid(values["v"]), inputs.opacity[0].flip(0), atol=1e-6)
-        assert peer.forward().shape == (32, 32, 3)
-        gradients = peer.backward(torch.ones(3, 32, 32))
-        assert [gradient.shape for gradient in gradients] == [(5,)] * 5 + [(5, 3)]
-        assert torch.equal(gradients[0], torch.full((5,), 3.0 * 32 * 32))
 
-    @needs_peer
-    @needs_extension
-    def test_it_draws_the_same_picture(self) -> None:
-        inputs = BenchScene(60, 96, "paper").inputs()
-        ours, _ = Cpu().forward(replace(inputs, filter="bilinear"))
-        assert torch.allclose(PeerRenderer(inputs).forward().permute(2, 0, 1), ours[0, :3], atol=1e-3)
+class TestPeers:
+    """Programs that are no renderers of ours, measured beside them."""
+
+    @pytest.fixture
+    def peer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchRenderer]:
+        (tmp_path / "outsider.py").write_text(PEER)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield importlib.import_module("outsider").Peer()
+        del sys.modules["outsider"]
+
+    def test_beside_renderers(self, peer: BenchRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
+        scenes = (TINY, BenchScene(8, 48, "small"))
+        monkeypatch.setattr("diffbmp.bench.scenes.STANDARD_SCENES", scenes)
+        names = [scene.name for scene in scenes]
+        drawn, without = command.bench_report(
+            scenes=names, renderers=["reference"], peers=[peer], threads=[1, 2], seconds=0, memory=False
+        )["scenes"]
+        measured = [("reference", 1), ("peer", 1), ("peer", 2)]
+        assert [(result["renderer"], result["threads"]) for result in drawn["results"]] == measured
+        assert drawn["left_out"] == {}
+        assert [result["renderer"] for result in without["results"]] == ["reference"]
+        assert without["left_out"] == {"peer": f"it cannot draw 8, nor {without['pairs']} pairs"}
+
+    def test_memory(self, peer: BenchRenderer) -> None:
+        (measurement,) = measure_scene(TINY, [peer], threads=[1], seconds=0, memory=True).measurements
+        assert measurement.memory is not None
+        assert 50 << 20 <= measurement.memory.added <= 60 << 20
+
+    def test_names_that_are_taken(self, peer: BenchRenderer) -> None:
+        for peers in ([peer, peer], [RegisteredRenderer.find("reference")]):
+            with pytest.raises(ValueError, match="needs a name"):
+                command.bench_report(renderers=["reference"], peers=peers)
 
 
 @needs_extension

@@ -1,1 +1,1 @@
-"""How fast renderers are: standard scenes, measurements and peers, for ``diffbmp bench``."""
+"""How fast renderers are: standard scenes and measurements, for ``diffbmp bench``."""

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import torch
 
 from diffbmp.bench.memory import Memory, measure_memory
-from diffbmp.bench.passes import PEER, device_of, left_out, passes_of
+from diffbmp.bench.passes import BenchRenderer
 from diffbmp.bench.scenes import BenchScene, count_pairs
 from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.renderer import CompositeInputs
@@ -58,7 +58,7 @@ class Measurement:
     """What one renderer took for one scene.
 
     Attributes:
-        renderer: name of the renderer, or of a peer.
+        renderer: name of the renderer.
         threads: threads that it was given.
         device: where it drew.
         forward: one forward pass.
@@ -94,13 +94,13 @@ class SceneResult:
 
 
 def measure_scene(
-    scene: BenchScene, renderers: Sequence[str], *, threads: Sequence[int], seconds: float, memory: bool
+    scene: BenchScene, renderers: Sequence[BenchRenderer], *, threads: Sequence[int], seconds: float, memory: bool
 ) -> SceneResult:
     """Measure renderers on a scene.
 
     Args:
         scene: what is drawn.
-        renderers: names of renderers that can draw here, and ``PEER``.
+        renderers: what draws it, each of a name of its own.
         threads: numbers of threads, each measured; a renderer on an accelerator, and
             ``reference``, which is slow, is measured once, with the first of them.
         seconds: time for all repetitions together, about; a call that needs longer than its share is still made
@@ -109,31 +109,31 @@ def measure_scene(
     """
     inputs = scene.inputs()
     calls: dict[tuple[str, int, str], Call] = {}
-    devices: dict[str, torch.device] = {}
+    measured: dict[str, BenchRenderer] = {}
     omitted: dict[str, str] = {}
     floor = ("", 1, "floor")
     if Cpu.unavailable(torch.device("cpu")) is None:
         calls[floor] = Call(lambda: _floor_seconds(inputs), 1, torch.device("cpu"), clocked=True)
     pairs = count_pairs(inputs)
     for renderer in renderers:
-        reason = left_out(scene, renderer, pairs)
+        reason = renderer.left_out(scene, pairs)
         if reason is not None:
-            omitted[renderer] = reason
+            omitted[renderer.name] = reason
             continue
-        device = devices[renderer] = torch.device("cpu") if renderer == PEER else device_of(renderer)
-        passes = passes_of(scene, renderer, device)
-        for count in threads[:1] if renderer == "reference" or device.type != "cpu" else threads:
-            calls[renderer, count, "forward"] = Call(passes.forward, count, device)
-            calls[renderer, count, "backward"] = Call(passes.backward, count, device)
+        measured[renderer.name] = renderer
+        name, device, passes = renderer.name, renderer.device, renderer.passes(scene)
+        for count in threads[:1] if name == "reference" or device.type != "cpu" else threads:
+            calls[name, count, "forward"] = Call(passes.forward, count, device)
+            calls[name, count, "backward"] = Call(passes.backward, count, device)
     timings = alternate(calls, seconds=seconds)
     del calls
     measurements = [
-        Measurement(name, count, str(devices[name]), timing, timings[name, count, "backward"], None)
+        Measurement(name, count, str(measured[name].device), timing, timings[name, count, "backward"], None)
         for (name, count, kind), timing in timings.items()
         if kind == "forward"
     ]
     if memory:
-        grown = {name: measure_memory(scene, name, str(where), max(threads)) for name, where in devices.items()}
+        grown = {name: measure_memory(scene, renderer, max(threads)) for name, renderer in measured.items()}
         measurements = [replace(measurement, memory=grown[measurement.renderer]) for measurement in measurements]
     return SceneResult(scene, pairs, timings.get(floor), measurements, omitted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from diffbmp.bench.passes import passes_of
+from diffbmp.bench.passes import BenchRenderer
 from diffbmp.bench.scenes import BenchScene
 from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.report import peak_memory
@@ -34,34 +35,31 @@ class Memory:
     process: int
 
 
-def measure_memory(scene: BenchScene, renderer: str, device: str, threads: int) -> Memory:
+def measure_memory(scene: BenchScene, renderer: BenchRenderer, threads: int) -> Memory:
     """Draw a scene forward and backward in a fresh process and return the memory that it took.
 
     Raises:
         DiffbmpError: where the process fails, for instance for lack of memory.
     """
-    task = json.dumps({"scene": asdict(scene), "renderer": renderer, "device": device, "threads": threads})
     finished = subprocess.run(
-        [sys.executable, "-m", "diffbmp.bench.memory", task],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "diffbmp.bench.memory"],
+        input=pickle.dumps((scene, renderer, threads)),
         capture_output=True,
-        text=True,
-        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
     if finished.returncode != 0:
-        said = finished.stderr.strip().splitlines() or [f"exit code {finished.returncode}"]
+        said = finished.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {finished.returncode}"]
         raise DiffbmpError(
-            f"The memory of '{renderer}' on {scene.name} could not be measured: {said[-1].rstrip('.')}; "
+            f"The memory of '{renderer.name}' on {scene.name} could not be measured: {said[-1].rstrip('.')}; "
             "measure without it by --no-memory."
         )
     return Memory(**json.loads(finished.stdout.splitlines()[-1]))
 
 
-def _measure(scene: BenchScene, renderer: str, device: str, threads: int) -> Memory:
+def _measure(scene: BenchScene, renderer: BenchRenderer, threads: int) -> Memory:
     torch.set_num_threads(threads)
-    passes = passes_of(scene, renderer, torch.device(device))
-    if device.startswith("cuda"):
+    passes, device = renderer.passes(scene), renderer.device
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     else:
@@ -70,7 +68,7 @@ def _measure(scene: BenchScene, renderer: str, device: str, threads: int) -> Mem
     passes.forward()
     passes.backward()
     process = peak_memory()
-    if device.startswith("cuda"):
+    if device.type == "cuda":
         return Memory(torch.cuda.max_memory_allocated(device) - before, process)
     return Memory(max(0, process - before), process)
 
@@ -82,6 +80,4 @@ def _forget_peak() -> None:
 
 
 if __name__ == "__main__":
-    task = json.loads(sys.argv[1])
-    task["scene"] = BenchScene(**task["scene"])
-    print(json.dumps(asdict(_measure(**task))))
+    print(json.dumps(asdict(_measure(*pickle.load(sys.stdin.buffer)))))

@@ -78,6 +78,10 @@ class BenchScene:
             filter="mipmap",
         )
 
+    def grad_image(self) -> Tensor:
+        """Return the gradient ``(1, 4, side, side)`` of the picture that a backward pass starts from, in [0, 1)."""
+        return torch.rand((1, 4, self.side, self.side), generator=torch.Generator().manual_seed(0))
+
 
 STANDARD_SCENES = (
     BenchScene(100, 256, "mixed"),

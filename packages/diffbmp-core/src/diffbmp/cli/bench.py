@@ -1,4 +1,4 @@
-"""``diffbmp bench``: how fast the renderers of this machine draw standard scenes, beside a floor and a peer."""
+"""``diffbmp bench``: how fast the renderers of this machine draw standard scenes, beside a floor."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ import typer
 from rich.console import Console
 
 from diffbmp.bench.measure import SceneResult, Timing, measure_scene
-from diffbmp.bench.passes import PEER, available_renderers, device_of
-from diffbmp.bench.pydiffbmp import peer_available, peer_version
+from diffbmp.bench.passes import BenchRenderer, RegisteredRenderer, available_renderers
 from diffbmp.bench.scenes import STANDARD_SCENES, BenchScene, estimated_pairs, find_scene
 from diffbmp.cli.doctor import doctor_report
 from diffbmp.cli.listing import print_json, print_table
-from diffbmp.errors import DiffbmpError
 from diffbmp.files import atomic_path
 from diffbmp.plugins.registry import registry
 from diffbmp.version import __version__
 
-__all__ = ["bench_command", "bench_report"]
+__all__ = ["bench_command", "bench_report", "print_report"]
 
 NANOSECONDS_A_PAIR = 10
 """What a forward and a backward pass take together on one thread, about: to tell which scenes fit the time."""
@@ -50,9 +48,6 @@ def bench_command(
         typer.Option(min=0, help="Time for the repetitions of one scene; without --scene, slower scenes are left out."),
     ] = 10.0,
     memory: Annotated[bool, typer.Option(help="Measure peak memory, in a process of its own.")] = True,
-    peer: Annotated[
-        bool | None, typer.Option(help="Measure pydiffbmp's own renderer beside ours; where installed if left out.")
-    ] = None,
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON, '-' for the output.")
     ] = None,
@@ -72,7 +67,6 @@ def bench_command(
             threads=threads,
             seconds=seconds,
             memory=memory,
-            peer=peer,
             progress=lambda said: status.update(f"Measuring {said}"),
         )
     if as_json != "-":
@@ -91,7 +85,7 @@ def bench_report(
     threads: Sequence[int] | None = None,
     seconds: float = 10.0,
     memory: bool = True,
-    peer: bool | None = None,
+    peers: Sequence[BenchRenderer] = (),
     progress: Callable[[str], object] = lambda said: None,
 ) -> dict[str, Any]:
     """Measure, and return what was found, as JSON values.
@@ -102,7 +96,7 @@ def bench_report(
         threads: numbers of threads, or None for one and as many as there are cores.
         seconds: time for the repetitions of one scene.
         memory: whether memory is measured.
-        peer: whether ``pydiffbmp`` is measured, or None for where it is installed.
+        peers: what else is measured beside the renderers, under names of its own.
         progress: told what is measured next.
 
     Returns:
@@ -115,46 +109,36 @@ def bench_report(
         median to median and of minimum to minimum.
 
     Raises:
-        DiffbmpError: for an unknown scene or renderer, one that cannot draw here, or a peer that is not installed.
+        DiffbmpError: for an unknown scene or renderer, or one that cannot draw here.
+        ValueError: for a peer whose name is taken.
     """
     machine = doctor_report()
-    names = _renderers(renderers, peer)
+    measured = [*_renderers(renderers), *peers]
+    if len({renderer.name for renderer in measured}) < len(measured):
+        raise ValueError("Each peer needs a name that no other peer and no renderer has.")
     counts = sorted({1, machine["system"]["usable_cores"] or 1} if threads is None else set(threads))
-    chosen, omitted = _scenes(scenes, seconds, len(counts) * sum(n not in (PEER, "reference") for n in names))
-    measured = []
+    chosen, omitted = _scenes(scenes, seconds, len(counts) * sum(r.name != "reference" for r in measured))
+    results = []
     for number, scene in enumerate(chosen, start=1):
         progress(f"{scene.name} ({number} of {len(chosen)})")
-        measured.append(measure_scene(scene, names, threads=counts, seconds=seconds, memory=memory))
+        results.append(measure_scene(scene, measured, threads=counts, seconds=seconds, memory=memory))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["diffbmp", *sys.argv[1:]]),
         "diffbmp": __version__,
-        "versions": {
-            "python": machine["system"]["python"],
-            "torch": machine["torch"]["version"],
-            **({PEER: peer_version()} if PEER in names else {}),
-        },
+        "versions": {"python": machine["system"]["python"], "torch": machine["torch"]["version"]},
         "machine": {**machine["system"], "vector_instructions": machine["torch"]["vector_instructions"]},
         "seconds": seconds,
         "left_out": omitted,
-        "scenes": [_scene_values(result) for result in measured],
+        "scenes": [_scene_values(result) for result in results],
     }
 
 
-def _renderers(wanted: Sequence[str] | None, peer: bool | None) -> list[str]:
-    if wanted is None:
-        names = available_renderers()
-    else:
-        names = list(dict.fromkeys(name for name in wanted if name != PEER))
-        for name in names:
-            registry().get("renderers", name)
-            device_of(name)
-        peer = peer or PEER in wanted
-    if peer and not peer_available():
-        raise DiffbmpError("pydiffbmp is not installed; install it by 'pip install --no-deps pydiffbmp==0.1.3'.")
-    if peer or (peer is None and wanted is None and peer_available()):
-        names.append(PEER)
-    return names
+def _renderers(wanted: Sequence[str] | None) -> list[RegisteredRenderer]:
+    for name in wanted or ():
+        registry().get("renderers", name)
+    names = available_renderers() if wanted is None else dict.fromkeys(wanted)
+    return [RegisteredRenderer.find(name) for name in names]
 
 
 def _scenes(wanted: Sequence[str] | None, seconds: float, measurements: int) -> tuple[list[BenchScene], dict[str, str]]:

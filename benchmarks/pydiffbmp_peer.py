@@ -23,16 +23,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffbmp.bench.passes import BenchRenderer, Passes
+from diffbmp.bench.scenes import BenchScene
 from diffbmp.errors import DiffbmpError
 from diffbmp.rendering.renderer import CompositeInputs
 
-__all__ = ["PeerRenderer", "peer_available", "peer_version"]
+__all__ = ["Peer", "PeerRenderer", "peer_available", "peer_version"]
 
 UNUSED = frozenset({
     "cairosvg", "cv2", "matplotlib", "pkg_resources", "psd_tools", "pynvml", "scour", "svgpathtools", "svgwrite",
     "torchvision", "tqdm",
 })  # fmt: skip
 """What ``pydiffbmp`` imports and the renderer does not call: may be missing, or unfit to be imported."""
+
+PEER_PAIRS = 1e7
+"""Pairs up to which the peer is measured: it keeps some hundred bytes of each for its backward pass."""
+
+
+class Peer(BenchRenderer):
+    """The peer, as it is measured beside renderers; on the CPU."""
+
+    name = "pydiffbmp"
+    device = torch.device("cpu")
+
+    def left_out(self, scene: BenchScene, pairs: int) -> str | None:
+        """Leave out scenes with several textures, and those whose pairs would take gigabytes."""
+        if scene.textures > 1:
+            return "its textures must all be of one size"
+        if pairs > PEER_PAIRS:
+            return f"{pairs / 1e6:.0f} million pairs, above {PEER_PAIRS / 1e6:.0f}: it would take gigabytes"
+        return None
+
+    def passes(self, scene: BenchScene) -> Passes:
+        """Return the peer's two passes on a scene of one texture."""
+        renderer, grad_image = PeerRenderer(scene.inputs()), scene.grad_image()[0, :3]
+        return Passes(renderer.forward, lambda: renderer.backward(grad_image))
 
 
 def peer_available() -> bool:
@@ -105,13 +130,14 @@ class PeerRenderer:
 
 
 def _import_renderer() -> type:
-    if not peer_available():
-        raise DiffbmpError("pydiffbmp is not installed; install it by 'pip install --no-deps pydiffbmp==0.1.3'.")
     try:
         with _unused_may_fail():
             module = importlib.import_module("pydiffbmp.core.renderer.vector_renderer")
     except ImportError as error:
-        raise DiffbmpError(f"pydiffbmp cannot be imported ({error}); measure without it by --no-peer.") from error
+        raise DiffbmpError(
+            f"pydiffbmp cannot be imported ({error}); install it by 'pip install --no-deps pydiffbmp==0.1.3', "
+            "or uninstall it to measure without it."
+        ) from error
     renderer: type = module.VectorRenderer
     return renderer
 
