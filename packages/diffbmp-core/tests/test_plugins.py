@@ -20,10 +20,10 @@ from diffbmp import DiffbmpError, hookimpl
 from diffbmp.cli.app import build_app
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.plugins import registry as registry_module
-from diffbmp.plugins.fitness import RESERVED
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
 from diffbmp.plugins.registry import Registry, registry
 from diffbmp.plugins.report import plugin_report
+from diffbmp.plugins.validation import RESERVED
 
 
 class Plain(diffbmp.Loss):
@@ -533,8 +533,8 @@ class TestAsking:
             "Unknown loss 'PLANE'; did you mean 'plain'? Known: plain. "
             "Plugins with problems: bad (see `diffbmp plugins`)."
         )
-        with pytest.raises(DiffbmpError, match=r"Unknown primitive kind 'plain'\. There is none to choose from"):
-            found.get("kinds", "plain")
+        with pytest.raises(DiffbmpError, match=r"Unknown primitive 'plain'\. There is none to choose from"):
+            found.get("primitives", "plain")
         with pytest.raises(DiffbmpError, match="Unknown family of plugins 'loss'; did you mean 'losses'"):
             found.get("loss", "plain")
 

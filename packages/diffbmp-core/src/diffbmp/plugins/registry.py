@@ -23,8 +23,8 @@ import pluggy
 
 import diffbmp.plugins.hookspecs as hookspecs
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.plugins.fitness import class_problem, describe, hook_problem, unmarked_hooks
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
+from diffbmp.plugins.validation import class_problem, describe, hook_problem, unmarked_hooks
 from diffbmp.settings import Settings, parse_settings
 
 __all__ = ["Entry", "PluginRecord", "Registry", "registry"]

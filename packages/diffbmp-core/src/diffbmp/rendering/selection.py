@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.plugins.fitness import describe
 from diffbmp.plugins.registry import registry
+from diffbmp.plugins.validation import describe
 from diffbmp.rendering.renderer import Renderer
 
 __all__ = [
