@@ -20,7 +20,9 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.plugins import hookspecs
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
-from diffbmp.plugins.registry import ALLOW_VARIABLE, TRACE_VARIABLE, Registry
+from diffbmp.plugins.installed import ALLOW_VARIABLE
+from diffbmp.plugins.loading import TRACE_VARIABLE
+from diffbmp.plugins.registry import Registry
 from diffbmp.rendering.reference import Reference
 from diffbmp.settings import setting_rows
 

@@ -15,7 +15,8 @@ import diffbmp
 from diffbmp.cli.doctor import doctor_command, doctor_report
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.plugins import registry as registry_module
-from diffbmp.plugins.registry import CORE, Registry
+from diffbmp.plugins.registry import Registry
+from diffbmp.plugins.report import SLOW
 from diffbmp.rendering.reference import Reference
 
 
@@ -48,14 +49,8 @@ class Extras:
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Return the process's registry for the time of a test: core alone."""
-    monkeypatch.setenv("DIFFBMP_PLUGINS", "")
-    fresh = Registry()
-    fresh.load()
-    fresh.plugins[:] = [record for record in fresh.plugins if record.name == CORE]
-    monkeypatch.setattr(registry_module, "_registry", fresh)
-    return fresh
+def found(core_registry: Registry) -> Registry:
+    return core_registry
 
 
 @pytest.fixture
@@ -127,6 +122,18 @@ def test_a_plugin_with_a_problem_ends_it_with_exit_code_1(
         assert [plugin["name"] for plugin in json.loads(result.stdout)["plugins"]] == ["twice"]
     else:
         assert "Problem with plugin 'twice' (pack 3): " in result.stdout
+
+
+def test_a_plugin_that_is_slow_to_load_is_named_but_no_problem(found: Registry, run: Callable[..., Result]) -> None:
+    found.add(Extras(Fast), "quick").seconds = SLOW
+    found.plugins[0].seconds = 10  # core is nobody's to make faster
+    assert "Slow" not in run("doctor").stdout
+    found.add(Extras(Absent), "heavy", package="pack", version="3").seconds = 2.26
+    result = run("doctor")
+    assert result.exit_code == 0
+    said = "Slow plugin 'heavy' (pack 3): it takes 2.3 s to load; import heavy packages inside the function that needs"
+    assert said in result.stdout
+    assert [plugin["seconds"] for plugin in doctor_report()["plugins"]] == [2.26]
 
 
 def test_a_plugin_that_is_left_out_is_no_problem(found: Registry, run: Callable[..., Result]) -> None:
