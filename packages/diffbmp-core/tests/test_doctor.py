@@ -18,6 +18,7 @@ from diffbmp.plugins import registry as registry_module
 from diffbmp.plugins.registry import Registry
 from diffbmp.plugins.report import SLOW
 from diffbmp.rendering.reference import Reference
+from diffbmp.rendering.selection import choose_device, choose_renderer
 
 
 class Fast(Reference):
@@ -95,6 +96,29 @@ def test_the_preferred_renderer_that_can_draw_is_chosen_and_why(found: Registry)
 def test_without_a_renderer_that_is_preferred_and_absent(found: Registry) -> None:
     found.add(Extras(Fast), "extras")
     assert doctor_report()["devices"][0]["why"] == "it is the most preferred one"
+
+
+def test_of_two_renderers_of_one_name_the_second_draws_where_it_is_asked_for(
+    found: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnCards(Fast):
+        """A renderer of the same name, for cards only."""
+
+        priority = 2000
+
+        @classmethod
+        def unavailable(cls, device: torch.device) -> str | None:
+            return None if device.type == "cuda" else "it draws on cards only"
+
+    found.add(Extras(Fast), "first")
+    found.add(Extras(OnCards), "second")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("second/fast", "auto").type == "cuda"
+    assert choose_renderer("auto", torch.device("cuda")) == "fast"
+    with pytest.raises(diffbmp.DiffbmpError, match="'second/fast' cannot draw on cpu: it draws on cards only"):
+        choose_device("second/fast", "cpu")
+    with pytest.raises(diffbmp.DiffbmpError, match="Unknown renderer 'third/fast'; did you mean 'second/fast'"):
+        choose_device("third/fast", "auto")
 
 
 def test_plain_text(found: Registry, run: Callable[..., Result]) -> None:
