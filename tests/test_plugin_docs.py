@@ -20,7 +20,9 @@ from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.plugins import hookspecs
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
-from diffbmp.plugins.registry import ALLOW_VARIABLE, TRACE_VARIABLE, Registry
+from diffbmp.plugins.installed import ALLOW_VARIABLE
+from diffbmp.plugins.loading import TRACE_VARIABLE
+from diffbmp.plugins.registry import Registry
 from diffbmp.rendering.reference import Reference
 from diffbmp.settings import setting_rows
 
@@ -77,7 +79,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
         assert record.hooks == [hook]
         (entry,) = found.entries(HOOKS[hook])
         assert all(row["description"] for row in setting_rows(entry.cls.Settings))
-        return entry.cls if entry.family == "kinds" else found.create(entry.family, entry.name)
+        return entry.cls if entry.family == "primitives" else found.create(entry.family, entry.name)
 
     return create
 
@@ -144,7 +146,7 @@ class TestExamples:
             loader.load("many")
 
     def test_kind(self, registered: Registered, atlas: diffbmp.Atlas) -> None:
-        kind = registered("register_kinds")
+        kind = registered("register_primitives")
         ring = kind(torch.tensor([8.0, 6.0]), torch.tensor(4.0), 5)
         scene = diffbmp.Scene(16, 12, atlas, [ring])
         scene.layer(renderer="reference")[3].sum().backward()

@@ -35,8 +35,64 @@ def {hook}(register):
     register(Other)
 '''
 
+GREEDY = '''
+import diffbmp, typer
+
+class Pictures(diffbmp.Loader):
+    """Claims core's pictures, and fails on them."""
+
+    name = "pictures"
+    suffixes = (".png", ".jpg")
+
+    def load(self, source):
+        raise RuntimeError("nothing to see")
+
+class Writer(diffbmp.Exporter):
+    """Claims core's PNG, and writes nothing."""
+
+    name = "writer"
+    suffixes = (".png",)
+
+    def export(self, scene, path, options, *, renderer, progress):
+        pass
+
+class Wave(diffbmp.Command):
+    """Fails."""
+
+    name = "wave"
+    app = typer.Typer()
+
+@Wave.app.command()
+def go():
+    raise RuntimeError("no hands")
+
+class Lost(diffbmp.Command):
+    """Cannot be mounted."""
+
+    name = "lost"
+    app = typer.Typer()
+
+@Lost.app.command()
+def find(it: "Nowhere"):
+    pass
+
+@diffbmp.hookimpl
+def register_loaders(register):
+    register(Pictures)
+
+@diffbmp.hookimpl
+def register_exporters(register):
+    register(Writer)
+
+@diffbmp.hookimpl
+def register_commands(register):
+    register(Lost)
+    register(Wave)
+'''
+
 SIBLINGS = {
     "aborting": "raise SystemExit('no licence')",
+    "greedy": GREEDY,
     "broken": "print('on stdout')\nimport a_library_that_nobody_has",
     "misspelt": LOSS.format(name="misspelt", hook="register_loses"),
     "twin": LOSS.format(name="darkness", hook="register_losses"),
@@ -99,7 +155,7 @@ def test_every_plugin_is_listed_and_broken_ones_are_reported_by_name(site: Path,
     assert [item["name"] for item in plugins["zzz-late"]["registers"]] == ["late"]
     sound = {name for name, plugin in plugins.items() if not plugin["problems"]}
     assert {"core", "example", "zzz-late"} <= sound
-    assert not sound & {"aborting", "broken", "misspelt", "twin"}
+    assert not sound & {"aborting", "broken", "greedy", "misspelt", "twin"}
 
     problems = {name: " ".join(plugin["problems"]) for name, plugin in plugins.items()}
     assert problems["aborting"] == "cannot be loaded: SystemExit: no licence"
@@ -107,8 +163,15 @@ def test_every_plugin_is_listed_and_broken_ones_are_reported_by_name(site: Path,
     assert "Unknown hook 'register_loses'; did you mean 'register_losses'?" in problems["misspelt"]
     assert problems["twin"] == (
         "the loss 'darkness' is registered by both 'example' (diffbmp-example 0.1.0) and 'twin' (sibling-twin 2.0); "
-        "that of 'example' is kept"
+        "that of 'example' is kept, and the other one is called 'twin/darkness'"
     )
+    assert [item["name"] for item in plugins["twin"]["registers"]] == ["twin/darkness"]
+    greedy = plugins["greedy"]["problems"]
+    assert len(greedy) == 3
+    assert "the suffixes .png, .jpg are claimed by both the loader 'image' of 'core'" in greedy[0]
+    assert "the suffix .png is claimed by both the exporter 'png' of 'core'" in greedy[1]
+    assert "Lost ('lost') has an `app` that cannot be mounted: NameError" in greedy[2]
+    assert all(0 <= plugin["seconds"] < 10 for plugin in plugins.values())
 
 
 def test_its_loader_and_loss_fit_a_picture(site: Path, tmp_path: Path) -> None:
@@ -124,6 +187,30 @@ def test_its_loader_and_loss_fit_a_picture(site: Path, tmp_path: Path) -> None:
         assert picture.size == (24, 16)
     assert "registered by both 'example'" in result.stderr  # the name that was asked for is contested
     assert result.stderr.count("registered by both") == 1
+    assert result.stderr.count("The suffix .png is claimed by both the exporter 'png' of 'core'") == 1
+
+    files = ["-o", "png:first.png", "-o", "greedy/writer:second.png"]
+    result = run(site, "export", "out/scene.diffbmp", *files, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == "first.png\n"
+    assert result.stderr.splitlines()[-1] == (
+        "Error: The exporter 'writer' of the plugin 'greedy' (sibling-greedy 2.0) wrote nothing into "
+        "'second.png', and raised no error."
+    )
+    assert "claimed by" not in result.stderr  # a person has chosen
+    assert not (tmp_path / "second.png").exists()
+
+
+def test_a_command_that_fails_is_named_and_one_that_cannot_be_mounted_harms_none(site: Path, tmp_path: Path) -> None:
+    result = run(site, "wave", "go", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "Error: The command 'wave' of the plugin 'greedy' (sibling-greedy 2.0) failed: RuntimeError: no hands."
+    )
+    result = run(site, "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert " wave " in result.stdout
+    assert " lost " not in result.stdout
 
 
 def test_the_allow_list_and_the_trace(site: Path, tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
-"""Fixtures shared by core's tests: a small photograph and a few stamps as real files."""
+"""Fixtures shared by core's tests: a small photograph and a few stamps as real files, and a registry of core alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from diffbmp.plugins import registry as registry_module
+from diffbmp.plugins.hookspecs import hookimpl
+from diffbmp.plugins.record import CORE, PluginRecord
+from diffbmp.plugins.registry import Registry
 
 # For tensors of the tests' sizes more threads only wait for each other; tests of threading set their own number.
 torch.set_num_threads(1)
@@ -35,3 +43,34 @@ def stamps(tmp_path: Path) -> Path:
         pixels[..., 3] = inside * 255
         Image.fromarray(pixels).save(folder / f"stamp-{number}.png")
     return folder
+
+
+@pytest.fixture
+def core_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Return the process's registry for the time of a test: core alone, with nothing warned about yet."""
+    monkeypatch.setenv("DIFFBMP_PLUGINS", "")
+    fresh = Registry()
+    fresh.load()
+    fresh.plugins[:] = [record for record in fresh.plugins if record.name == CORE]
+    monkeypatch.setattr(registry_module, "_registry", fresh)
+    return fresh
+
+
+@pytest.fixture
+def register(core_registry: Registry) -> Callable[..., PluginRecord]:
+    """Return a function that registers classes as a plugin of the given name would, of the package ``diffbmp-NAME``."""
+
+    def add(name: str, *classes: Any) -> PluginRecord:
+        def hook(family: str) -> Any:
+            @hookimpl(specname=f"register_{family}")
+            def register_family(register: Callable[[Any], None]) -> None:
+                for cls in classes:
+                    if cls.family == family:
+                        register(cls)
+
+            return register_family
+
+        plugin = SimpleNamespace(**{f"of_{family}": hook(family) for family in {cls.family for cls in classes}})
+        return core_registry.add(plugin, name, package=f"diffbmp-{name}", version="1.0")
+
+    return add

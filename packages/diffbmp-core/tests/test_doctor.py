@@ -15,8 +15,10 @@ import diffbmp
 from diffbmp.cli.doctor import doctor_command, doctor_report
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.plugins import registry as registry_module
-from diffbmp.plugins.registry import CORE, Registry
+from diffbmp.plugins.registry import Registry
+from diffbmp.plugins.report import SLOW
 from diffbmp.rendering.reference import Reference
+from diffbmp.rendering.selection import choose_device, choose_renderer
 
 
 class Fast(Reference):
@@ -48,14 +50,8 @@ class Extras:
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Return the process's registry for the time of a test: core alone."""
-    monkeypatch.setenv("DIFFBMP_PLUGINS", "")
-    fresh = Registry()
-    fresh.load()
-    fresh.plugins[:] = [record for record in fresh.plugins if record.name == CORE]
-    monkeypatch.setattr(registry_module, "_registry", fresh)
-    return fresh
+def found(core_registry: Registry) -> Registry:
+    return core_registry
 
 
 @pytest.fixture
@@ -102,6 +98,29 @@ def test_without_a_renderer_that_is_preferred_and_absent(found: Registry) -> Non
     assert doctor_report()["devices"][0]["why"] == "it is the most preferred one"
 
 
+def test_of_two_renderers_of_one_name_the_second_draws_where_it_is_asked_for(
+    found: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnCards(Fast):
+        """A renderer of the same name, for cards only."""
+
+        priority = 2000
+
+        @classmethod
+        def unavailable(cls, device: torch.device) -> str | None:
+            return None if device.type == "cuda" else "it draws on cards only"
+
+    found.add(Extras(Fast), "first")
+    found.add(Extras(OnCards), "second")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("second/fast", "auto").type == "cuda"
+    assert choose_renderer("auto", torch.device("cuda")) == "fast"
+    with pytest.raises(diffbmp.DiffbmpError, match="'second/fast' cannot draw on cpu: it draws on cards only"):
+        choose_device("second/fast", "cpu")
+    with pytest.raises(diffbmp.DiffbmpError, match="Unknown renderer 'third/fast'; did you mean 'second/fast'"):
+        choose_device("third/fast", "auto")
+
+
 def test_plain_text(found: Registry, run: Callable[..., Result]) -> None:
     found.add(Extras(Fast, Absent), "extras")
     result = run("doctor")
@@ -127,6 +146,18 @@ def test_a_plugin_with_a_problem_ends_it_with_exit_code_1(
         assert [plugin["name"] for plugin in json.loads(result.stdout)["plugins"]] == ["twice"]
     else:
         assert "Problem with plugin 'twice' (pack 3): " in result.stdout
+
+
+def test_a_plugin_that_is_slow_to_load_is_named_but_no_problem(found: Registry, run: Callable[..., Result]) -> None:
+    found.add(Extras(Fast), "quick").seconds = SLOW
+    found.plugins[0].seconds = 10  # core is nobody's to make faster
+    assert "Slow" not in run("doctor").stdout
+    found.add(Extras(Absent), "heavy", package="pack", version="3").seconds = 2.26
+    result = run("doctor")
+    assert result.exit_code == 0
+    said = "Slow plugin 'heavy' (pack 3): it takes 2.3 s to load; import heavy packages inside the function that needs"
+    assert said in result.stdout
+    assert [plugin["seconds"] for plugin in doctor_report()["plugins"]] == [2.26]
 
 
 def test_a_plugin_that_is_left_out_is_no_problem(found: Registry, run: Callable[..., Result]) -> None:

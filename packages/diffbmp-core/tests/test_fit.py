@@ -284,5 +284,5 @@ class TestTarget:
 
 
 def test_every_family_has_a_core_member_or_needs_none() -> None:
-    for family in ("renderers", "loaders", "kinds", "losses", "initializers", "exporters", "observers"):
+    for family in ("renderers", "loaders", "primitives", "losses", "initializers", "exporters", "observers"):
         assert registry().entries(family), family

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from diffbmp.atlas.atlas import Texture
 from diffbmp.errors import DiffbmpError
 from diffbmp.loaders.loader import Loader
-from diffbmp.loaders.sources import load_textures
-from diffbmp.plugins.registry import Entry, registry
+from diffbmp.loaders.sources import counted_source, counted_sources, load_textures
 
 
 @pytest.fixture
@@ -124,20 +127,128 @@ def test_a_broken_file_in_a_folder_is_named(petals):
         names(petals)
 
 
-def test_a_suffix_that_two_loaders_claim_asks_which(petals, monkeypatch):
-    class Other(Loader):
-        """Another reader of PNG."""
+class Disc(Loader):
+    """A disc, whatever the file holds."""
 
-        name = "other"
-        suffixes = (".png",)
+    name = "other"
+    suffixes = (".png", ".disc")
 
-        def load(self, source):
-            return load_textures(["shape:disc"])
+    def load(self, source):
+        return [Texture(f"disc of {Path(source).name}", torch.ones(1, 2, 2))]
 
-    monkeypatch.setitem(registry()._entries, ("loaders", "other"), Entry("loaders", "other", Other, "test"))
-    with pytest.raises(DiffbmpError, match=r"several loaders; choose one with image:.* or other:"):
-        names(petals / "leaf2.png")
-    assert names(f"other:{petals / 'leaf2.png'}") == ["disc"]
+
+class TestContests:
+    def test_a_suffix_stays_with_core_and_a_person_can_choose(self, petals, register):
+        problems = register("discs", Disc).problems
+        assert len(problems) == 1
+        assert problems[0].startswith("the suffix .png is claimed by both the loader 'image' of 'core' (diffbmp-core ")
+        assert problems[0].endswith("'image' is kept, and other:FILE.png asks for the other one")
+        with pytest.warns(UserWarning, match=r"Write 'image:FILE\.png' or 'other:FILE\.png' to choose"):
+            assert names(petals / "leaf2.png") == ["leaf2"]
+        assert names(petals) == ["Leaf1", "leaf2", "leaf10"]  # said once: a warning would be an error here
+        assert names(f"other:{petals / 'leaf2.png'}") == ["disc of leaf2.png"]
+        assert names(f"image:{petals / 'leaf2.png'}") == ["leaf2"]
+        (petals / "a.disc").write_text("round")
+        assert names(petals / "a.disc") == ["disc of a.disc"]
+
+    def test_a_suffix_that_is_read_by_name_only_stays_so_in_folders(self, petals, register):
+        class Notes(Disc):
+            """Another reader of text files."""
+
+            suffixes = (".txt",)
+
+        register("notes", Notes)
+        assert names(petals) == ["Leaf1", "leaf2", "leaf10"]
+        with pytest.warns(UserWarning, match=r"Write 'text:FILE\.txt' or 'other:FILE\.txt'"):
+            assert "disc of notes.txt" not in names(petals / "notes.txt")
+
+    def test_a_scheme_stays_with_core_and_a_person_can_choose(self, petals, register, monkeypatch):
+        class Text(Disc):
+            """Other text."""
+
+            name = "text"
+            suffixes = (".disc",)
+
+        register("discs", Text)
+        with pytest.warns(UserWarning, match="The loader 'text' is .* Write 'core/text' or 'discs/text' to choose"):
+            assert names("text:HI") == ["H", "I"]
+        assert names("core/text:HI", "discs/text:HI", "diffbmp-discs/text:a:b") == [
+            "H", "I", "disc of HI", "disc of a:b"
+        ]  # fmt: skip
+        assert {texture.set for texture in load_textures(["discs/text:HI"])} == {"discs/text:HI"}
+        assert counted_source("discs/text:HI:7") == ("discs/text:HI", 7)
+        with pytest.raises(DiffbmpError, match="Unknown loader 'disks/text'; did you mean 'discs/text'"):
+            names("disks/text:HI")
+        monkeypatch.chdir(petals)
+        (petals / "deeper" / "rose.png").rename(petals / "deeper" / "rose:2.png")
+        assert names("deeper/rose:2.png") == ["rose:2"]
+        with pytest.raises(DiffbmpError, match=r"'deeper/rose:3\.png' does not exist"):
+            names("deeper/rose:3.png")
+
+
+class TestContract:
+    @pytest.mark.parametrize(
+        ("found", "said"),
+        [
+            (None, "an object of type NoneType"),
+            ((Texture("a", torch.ones(1, 2, 2)),), "an object of type tuple"),
+            ([], "an empty list"),
+            ([Texture("a", torch.ones(1, 2, 2)), torch.ones(1, 2, 2)], "a list with an object of type Tensor"),
+            ([Texture("a", torch.ones(1, 2, 2).double())], "the texture 'a' of torch.float64 on cpu"),
+        ],
+    )
+    def test_what_comes_back_is_checked(self, register, found, said):
+        class Odd(Disc):
+            """A loader that returns what the test asks."""
+
+            def load(self, source):
+                return found
+
+        register("odd", Odd)
+        with pytest.raises(DiffbmpError) as caught:
+            names("other:x")
+        assert str(caught.value) == (
+            f"The loader 'other' of the plugin 'odd' (diffbmp-odd 1.0) returned {said} for 'x'; a loader must return a "
+            "list of one or more diffbmp.Texture, float32 on the CPU."
+        )
+
+    def test_an_exception_is_named(self, petals, register):
+        class Odd(Disc):
+            """A loader that fails."""
+
+            def load(self, source):
+                raise OSError("no magic number")
+
+        register("odd", Odd)
+        (petals / "a.disc").write_text("square")
+        with pytest.raises(DiffbmpError) as caught:
+            names(petals / "a.disc")
+        assert str(caught.value) == (
+            f"The loader 'other' of the plugin 'odd' (diffbmp-odd 1.0) failed on '{petals / 'a.disc'}': OSError: no "
+            "magic number."
+        )
+        assert isinstance(caught.value.__cause__, OSError)
+        with pytest.raises(DiffbmpError, match=r"failed on 'x+\.\.\.': OSError") as caught:
+            names(f"other:{'x' * 5000}")
+        assert len(str(caught.value)) < 400
+
+
+class TestCounts:
+    def test_a_loader_may_keep_what_follows_its_name(self, register):
+        class Grid(Disc):
+            """A grid of rows and columns."""
+
+            name = "grid"
+            accepts_count = False
+
+        register("grids", Grid)
+        sources = ["grid:4:2", "grids/grid:4:2", "text:ab:2", "grid:2"]
+        assert counted_sources(sources) == (["grid:4:2", "grids/grid:4:2", "text:ab", "grid:2"], {"text:ab": 2})
+        assert names("grid:4:2") == ["disc of 4:2"]
+
+    def test_a_count_of_nothing(self):
+        with pytest.raises(DiffbmpError, match="'shape:disc:0' asks for no stamps"):
+            counted_source("shape:disc:0")
 
 
 @settings(max_examples=100, deadline=None)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import typer
 from pydantic import Field
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import diffbmp
@@ -20,10 +21,10 @@ from diffbmp import DiffbmpError, hookimpl
 from diffbmp.cli.app import build_app
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.plugins import registry as registry_module
-from diffbmp.plugins.fitness import RESERVED
 from diffbmp.plugins.hookspecs import FAMILIES, HOOKS
 from diffbmp.plugins.registry import Registry, registry
 from diffbmp.plugins.report import plugin_report
+from diffbmp.plugins.validation import RESERVED
 
 
 class Plain(diffbmp.Loss):
@@ -183,6 +184,17 @@ class TestLoading:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.split() == ["imported", "asked"]
+
+    def test_the_time_of_import_and_hooks_is_taken(self, install: Callable[..., None]) -> None:
+        waiting = "import time; time.sleep(0.02)\n" + GOOD.format(name="fine").replace(
+            "    register(Good)", "    time.sleep(0.02); register(Good)"
+        )
+        install("waiting", waiting)
+        found = loaded()
+        record = next(record for record in found.plugins if record.name == "waiting")
+        assert found.get("losses", "fine")
+        assert record.seconds >= 0.04
+        assert found.plugins[0].seconds > 0
 
     def test_two_packages_with_a_plugin_of_one_name(self, install: Callable[..., None]) -> None:
         install("pack-a", GOOD.format(name="of-a"), point="same")
@@ -382,6 +394,20 @@ class Touchy(type):
         return super().__getattribute__(name)
 
 
+def unknown_type(value: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Take a value of a type that there is not."""
+
+
+class HelpLess(TyperGroup):
+    @property
+    def help(self) -> str:
+        raise ValueError("no help")
+
+    @help.setter
+    def help(self, text: str) -> None:
+        pass
+
+
 def fails() -> int:
     raise ZeroDivisionError
 
@@ -464,6 +490,9 @@ class TestClasses:
         assert only_problem(plugin) == "Odd ('odd') has no `suffixes`"
         Odd.suffixes = suffixes
         assert said in only_problem(plugin)
+        Odd.suffixes = (".odd",)
+        Odd.options = frozenset({"scale", "colour"})
+        assert only_problem(plugin).startswith("Odd ('odd') has `options` with 'colour', which is none of scale, dpi, ")
 
     def test_commands_that_would_take_the_command_line_down(self) -> None:
         class Odd(diffbmp.Command):
@@ -477,6 +506,19 @@ class TestClasses:
         assert "has a `app` that is not of type Typer" in only_problem(plugin)
         Odd.app = typer.Typer()
         assert Registry().add(plugin, "good").problems == []
+        Odd.Settings = settings(side=(int, Field(2)))
+        assert only_problem(plugin) == (
+            "Odd ('odd') has Settings, which nobody can set; a command takes options through its Typer app"
+        )
+        Odd.Settings = settings()
+        Odd.app = typer.Typer(cls=HelpLess)
+        assert only_problem(plugin) == "Odd ('odd') has an `app` that cannot be mounted: ValueError: no help"
+        Odd.app = typer.Typer()
+        Odd.app.command()(unknown_type)
+        assert only_problem(plugin) == (
+            "Odd ('odd') has an `app` that cannot be mounted: NameError: name 'Nowhere' is not defined"
+        )
+        Odd.app = typer.Typer()
         Odd.name = "fit"
         assert only_problem(plugin) == "Odd ('fit') has a name that is taken by the program itself"
 
@@ -493,14 +535,55 @@ class TestDuplicates:
         found = Registry()
         assert found.add(losses(Plain), "one", package="pack-one", version="1").problems == []
         record = found.add(losses(named("plain"), named("other")), "two", package="pack-two", version="2")
-        sentence = (
-            "the loss 'plain' is registered by both 'one' (pack-one 1) and 'two' (pack-two 2); that of 'one' is kept"
-        )
-        assert record.problems == [sentence]
+        assert record.problems == [
+            "the loss 'plain' is registered by both 'one' (pack-one 1) and 'two' (pack-two 2); that of 'one' is kept, "
+            "and the other one is called 'two/plain'"
+        ]
         assert found.get("losses", "other")
-        with pytest.warns(UserWarning, match="The loss 'plain' is registered by both 'one'.* and 'two'"):
+        with pytest.warns(UserWarning, match="'plain'") as warned:
             assert found.get("losses", "plain") is Plain
+        assert str(warned[0].message) == (
+            "The loss 'plain' is registered by both 'one' (pack-one 1) and 'two' (pack-two 2); that of 'one' is used. "
+            "Write 'one/plain' or 'two/plain' to choose."
+        )
         assert found.get("losses", "plain") is Plain  # said once: a warning would be an error here
+
+    def test_a_person_chooses_by_the_plugin(self) -> None:
+        found = Registry()
+        second, third = named("plain", marker=2), named("plain", marker=3)
+        found.add(losses(Plain), "one", package="pack-one", version="1")
+        found.add(losses(second), "two", package="Pack_Two", version="2")
+        found.add(losses(third, second), "three")
+        assert found.get("losses", "two/plain") is second
+        assert found.get("losses", "pack-two/plain") is second
+        assert found.get("losses", "three/plain") is third
+        assert found.get("losses", "one/plain") is Plain
+        assert isinstance(found.create("losses", "three/plain", {}), third)
+        assert [entry.name for entry in found.entries("losses")] == ["plain"]
+        assert [entry.name for entry in found.rivals("losses")] == ["three/plain", "two/plain"]
+        assert found.plugins[2].problems[1] == "the loss 'plain' is registered twice; the first one is kept"
+        with pytest.warns(UserWarning, match=r"by 'one' \(pack-one 1\), 'three' and 'two' \(Pack_Two 2\); that"):
+            found.get("losses", "plain")
+        with pytest.raises(DiffbmpError, match="Unknown loss 'tow/plain'; did you mean 'two/plain'"):
+            found.get("losses", "tow/plain")
+        with pytest.raises(DiffbmpError, match="Unknown loss 'two/mse'"):
+            found.get("losses", "two/mse")
+
+    def test_the_names_of_plugins_come_before_those_of_packages(self) -> None:
+        found = Registry()
+        second = named("plain")
+        found.add(losses(Plain), "one", package="two", version="1")
+        found.add(losses(second), "two", package="one", version="1")
+        assert found.get("losses", "one/plain") is Plain
+        assert found.get("losses", "two/plain") is second
+
+    def test_settings_are_under_the_name_that_is_written(self) -> None:
+        found = Registry()
+        found.add(losses(Plain), "one")
+        found.add(losses(named("plain", Settings=settings(side=(int, Field(2, ge=1))))), "two")
+        assert found.create("losses", "two/plain", {"side": "7"}).settings.side == 7
+        with pytest.raises(DiffbmpError, match=r"Unknown setting in 'losses\.two/plain' 'sides'"):
+            found.create("losses", "two/plain", {"sides": 7})
 
     def test_twice_in_one_plugin(self) -> None:
         found = Registry()
@@ -533,8 +616,8 @@ class TestAsking:
             "Unknown loss 'PLANE'; did you mean 'plain'? Known: plain. "
             "Plugins with problems: bad (see `diffbmp plugins`)."
         )
-        with pytest.raises(DiffbmpError, match=r"Unknown primitive kind 'plain'\. There is none to choose from"):
-            found.get("kinds", "plain")
+        with pytest.raises(DiffbmpError, match=r"Unknown primitive 'plain'\. There is none to choose from"):
+            found.get("primitives", "plain")
         with pytest.raises(DiffbmpError, match="Unknown family of plugins 'loss'; did you mean 'losses'"):
             found.get("loss", "plain")
 
@@ -628,8 +711,10 @@ class TestReport:
                 }
             ],
             "problems": [],
+            "seconds": good["seconds"],
             "traceback": "",
         }
+        assert 0 < good["seconds"] < 1
         assert bad["registers"] == []
         assert bad["problems"]
 
@@ -664,6 +749,7 @@ class TestCommand:
         lines = [line.split() for line in text.splitlines()]
         assert lines[0] == ["plugin", "version", "registers", "name", "what", "it", "is"]
         assert lines[1] == ["good", "pack", "2", "loss", "detailed", "A", "loss", "with", "settings."]
+        assert lines[2] == ["bad", "[red]odd", "1", "loss", "bad/detailed", "[bold]Not[/]", "markup."]
         assert "left out by DIFFBMP_PLUGINS" in text
         assert "Problem with plugin 'bad' ([red]odd 1): the loss 'detailed' is registered by both 'good'" in text
         assert "\x1b" not in text
@@ -671,6 +757,29 @@ class TestCommand:
     def test_verbose_shows_settings(self, run: Callable[..., str]) -> None:
         row = next(line for line in run("--verbose").splitlines() if line.startswith("losses.detailed.weight"))
         assert row.split() == ["losses.detailed.weight", "float", "1.0", ">=", "0,", "<", "4", "How", "much."]
+
+    def test_verbose_shows_cores_own_settings(
+        self, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch, core_registry: Registry
+    ) -> None:
+        monkeypatch.setattr(registry_module, "_registry", core_registry)
+        rows = [line.split() for line in run("--verbose").splitlines()]
+        assert ["losses.huber.delta", "float", "0.1"] in [row[:3] for row in rows]
+        assert "exporters.html.detail" in [row[0] for row in rows if row]
+
+    def test_slow_imports(self, run: Callable[..., str]) -> None:
+        assert "Slow" not in run()
+        good, bad, _ = registry().plugins
+        good.seconds, bad.seconds = 1.25, 0.2
+        text = run()
+        assert "Slow plugin 'good' (pack 2): it takes 1.2 s to load; import heavy packages inside the function" in text
+        assert text.count("Slow plugin") == 1
+        table = run("--verbose").partition("\nTime\n")[2].splitlines()
+        assert [line.split() for line in table[:3]] == [
+            ["plugin", "seconds", "to", "load"],
+            ["good", "1.250"],
+            ["bad", "0.200"],
+        ]
+        assert [plugin["seconds"] for plugin in json.loads(run("--json"))] == [1.25, 0.2, 0.0]
 
     def test_json(self, run: Callable[..., str]) -> None:
         assert [plugin["name"] for plugin in json.loads(run("--json"))] == ["good", "bad", "out"]

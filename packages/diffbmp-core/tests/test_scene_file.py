@@ -259,7 +259,7 @@ class TestRoundTrip:
         scene = diffbmp.Scene(5, 4, diffbmp.Atlas.from_pixels([torch.ones(2, 2)]), [Dot(0.1)])
         save_scene(scene, path)
         assert "needs the primitive kind 'dot', which no installed plugin brings; install the plugin" in refusal(path)
-        monkeypatch.setitem(registry()._entries, ("kinds", "dot"), Entry("kinds", "dot", Dot, "test"))
+        monkeypatch.setitem(registry()._entries, ("primitives", "dot"), Entry("primitives", "dot", Dot, "test"))
         loaded = load_scene(path)
         assert_same(loaded, scene)
         assert loaded.parts[0].place == 0.1

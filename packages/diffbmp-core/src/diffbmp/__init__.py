@@ -3,7 +3,7 @@
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.cli.command import Command
 from diffbmp.errors import DiffbmpError
-from diffbmp.exporters.exporter import Exporter, FormatOutgrown, Progress
+from diffbmp.exporters.exporter import Exporter, FormatLimitExceeded, Progress
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.stack import LayerStack, StackLayer
 from diffbmp.fitting.fit import Fit, Step
@@ -35,7 +35,7 @@ __all__ = [
     "Exporter",
     "Fit",
     "FitResult",
-    "FormatOutgrown",
+    "FormatLimitExceeded",
     "Gradients",
     "Initializer",
     "LayerStack",

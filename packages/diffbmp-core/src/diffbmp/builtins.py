@@ -60,7 +60,7 @@ def register_loaders(register: Register) -> None:
 
 
 @hookimpl
-def register_kinds(register: Register) -> None:
+def register_primitives(register: Register) -> None:
     """Register stamps."""
     register(Stamps)
 

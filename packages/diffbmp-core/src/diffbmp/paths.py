@@ -8,12 +8,21 @@ from pathlib import Path
 
 from diffbmp.errors import DiffbmpError
 
-__all__ = ["missing_path", "named", "require_file"]
+__all__ = ["missing_path", "named", "require_file", "shortened"]
+
+LONGEST = 200
+"""Characters of a path or source that a sentence shows."""
 
 
 def named(what: str, path: str | Path) -> str:
     """Return how a sentence about a file begins: ``Target 'photo.jpg'`` for the target of that path."""
     return f"{what[:1].upper()}{what[1:]} '{path}'"
+
+
+def shortened(text: str) -> str:
+    """Return a path or source for a sentence: on one line, and cut where it is very long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 def missing_path(path: Path, what: str) -> DiffbmpError:

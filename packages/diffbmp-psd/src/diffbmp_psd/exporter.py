@@ -29,7 +29,7 @@ class PsdExporter(diffbmp.Exporter):
 
     name = "psd"
     suffixes = (".psd", ".psb")
-    heeds: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups", "flatten_below", "stamps", "split"})
+    options: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups", "flatten_below", "stamps", "split"})
 
     def export(
         self,
@@ -52,14 +52,14 @@ class PsdExporter(diffbmp.Exporter):
                 f"{LARGEST_PSB_SIDE:,} a side; choose a smaller --scale."
             )
         if not large and side > LARGEST_PSD_SIDE:
-            raise diffbmp.FormatOutgrown(
+            raise diffbmp.FormatLimitExceeded(
                 ".psb",
                 f"A PSD file holds {LARGEST_PSD_SIDE:,} pixels a side and this has {stack.width} x {stack.height}",
             )
         try:
             write_psd(stack, path, large=large, most_bytes=None if large else LARGEST_PSD)
         except PsdLimit:
-            raise diffbmp.FormatOutgrown(".psb", "A PSD file holds 2 GB and this is larger") from None
+            raise diffbmp.FormatLimitExceeded(".psb", "A PSD file holds 2 GB and this is larger") from None
 
     def layer_limit(self, options: diffbmp.ExportOptions) -> int:
         """Return what Photoshop opens, less the background and the flattened layer."""

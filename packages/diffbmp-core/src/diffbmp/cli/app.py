@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 from diffbmp.cli.bench import bench_command
+from diffbmp.cli.command import mount
 from diffbmp.cli.doctor import doctor_command
 from diffbmp.cli.export import export_command, render_command
 from diffbmp.cli.fit import fit_command
+from diffbmp.cli.group import PluginCommands
 from diffbmp.cli.layers import layers_command
 from diffbmp.cli.plugins import plugins_command
 from diffbmp.errors import DiffbmpError
@@ -31,6 +33,7 @@ def build_app() -> typer.Typer:
     """Return the Typer app with every registered command mounted."""
     app = typer.Typer(
         name="diffbmp",
+        cls=PluginCommands,
         help="Compose a picture out of thousands of bitmaps, by gradient descent.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -45,8 +48,8 @@ def build_app() -> typer.Typer:
     app.command("plugins")(plugins_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
-    for entry in registry().entries("commands"):
-        app.add_typer(entry.cls.app, name=entry.name, help=entry.cls.summary())
+    for entry in [*registry().entries("commands"), *registry().rivals("commands")]:
+        mount(app, entry.cls, entry.name)
     return app
 
 

@@ -18,9 +18,10 @@ import typer
 from rich.console import Console
 
 from diffbmp.cli.listing import print_json, print_table
-from diffbmp.cli.plugins import print_problems
-from diffbmp.plugins.registry import UNKNOWN, registry
-from diffbmp.plugins.report import plugin_report
+from diffbmp.cli.plugins import print_findings
+from diffbmp.plugins.record import UNKNOWN
+from diffbmp.plugins.registry import registry
+from diffbmp.plugins.report import is_slow, plugin_report
 from diffbmp.rendering.selection import choose_device, choose_renderer, renderer_choices
 from diffbmp.version import __version__
 
@@ -50,8 +51,8 @@ def doctor_report() -> dict[str, Any]:
     ``system``, ``torch`` and ``libraries`` are what is installed; memory is in bytes. Each item of ``devices`` has
     ``device``, ``name``, ``memory``, ``renderers`` (the most preferred first, each with ``unavailable``: why it
     cannot draw there, or None), ``chosen`` (the renderer's name, None where none can draw) and ``why``. ``chosen``
-    is what a fit takes that names no device and no renderer. ``plugins`` are those with problems, as
-    ``plugin_report`` gives them.
+    is what a fit takes that names no device and no renderer. ``plugins`` are those with problems and
+    those that are slow to load, as ``plugin_report`` gives them.
     """
     plugins = plugin_report(registry())
     cuda, reason = _cuda()
@@ -69,7 +70,7 @@ def doctor_report() -> dict[str, Any]:
         "devices": devices,
         "chosen": _chosen(),
         "libraries": _libraries({plugin["package"] for plugin in plugins} - {UNKNOWN}),
-        "plugins": [plugin for plugin in plugins if plugin["problems"]],
+        "plugins": [plugin for plugin in plugins if plugin["problems"] or is_slow(plugin)],
     }
 
 
@@ -200,7 +201,7 @@ def _print(report: dict[str, Any]) -> None:
     chosen = report["chosen"]
     console.print()
     console.print(f"A fit would be drawn by {chosen['renderer']} on {chosen['device']}.", markup=False)
-    print_problems(report["plugins"])
+    print_findings(report["plugins"])
 
 
 def _machine(report: dict[str, Any]) -> Iterator[list[str]]:

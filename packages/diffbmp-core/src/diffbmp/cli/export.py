@@ -12,7 +12,7 @@ from diffbmp.cli.configuration import assign, parse_assignment
 from diffbmp.cli.progress import writing_bar
 from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.exporters.options import ExportOptions
-from diffbmp.exporters.write import check_options, exporter_for, write_scene
+from diffbmp.exporters.write import check_options, exporter_for, named_output, write_scene
 from diffbmp.fitting.background import parse_background
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene.file import load_scene
@@ -56,14 +56,22 @@ def render_command(
     options = parse_settings(ExportOptions, {"scale": scale}, "")
     loaded = _load(scene, background, renderer, device)
     with writing_bar(output) as progress:
-        write_scene(loaded, output, options, renderer=renderer, progress=progress)
+        write_scene(loaded, output, options, exporter="core/png", renderer=renderer, progress=progress)
     height, width = loaded.scaled_size(scale)
     Console(highlight=False, soft_wrap=True).print(f"{output}: {width} x {height} pixels")
 
 
 def export_command(
     scene: ScenePath,
-    output: Annotated[list[Path], typer.Option("--output", "-o", help="File to write; may be given several times.")],
+    output: Annotated[
+        list[str],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="[NAME:]FILE",
+            help="File to write; may be given several times. NAME is an exporter's, where its suffix is not to choose.",
+        ),
+    ],
     scale: Annotated[float | None, _option("scale", "--scale")] = None,
     dpi: Annotated[float | None, _option("dpi", "--dpi")] = None,
     groups: Annotated[str | None, _option("groups", "--groups", metavar="none|set|depth")] = None,
@@ -77,7 +85,7 @@ def export_command(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of an exporter: exporters.NAME.KEY=VALUE"),
     ] = None,
 ) -> None:
-    """Export a scene to other formats, chosen by the suffix of each file."""
+    """Export a scene to other formats, chosen by the suffix of each file or by the name of an exporter before it."""
     values: dict[str, dict[str, dict[str, object]]] = {"exporters": {}}
     for text in set_ or []:
         key, value = parse_assignment(text)
@@ -88,11 +96,16 @@ def export_command(
     flags = {"scale": scale, "dpi": dpi, "groups": groups, "flatten_below": flatten_below, "split": split}
     given = {name: value for name, value in flags.items() if value is not None}
     options = parse_settings(ExportOptions, given, "")
-    check_options([exporter_for(path, tables) for path in output], options)
+    named = [named_output(text) for text in output]
+    exporters = [exporter_for(path, tables, name=name) for name, path in named]
+    check_options(exporters, options)
     loaded = _load(scene, background, renderer, device)
-    for path in output:
+    for (_, text), exporter in zip(named, exporters, strict=True):
+        path = Path(text)
         with writing_bar(path) as progress:
-            written = write_scene(loaded, path, options, renderer=renderer, settings=tables, progress=progress)
+            written = write_scene(
+                loaded, path, options, exporter=exporter, renderer=renderer, settings=tables, progress=progress
+            )
         for file in written:
             Console(highlight=False, soft_wrap=True).print(str(file))
 

@@ -13,16 +13,22 @@ from rich.text import Text
 
 from diffbmp.cli.listing import print_json, print_table
 from diffbmp.plugins.hookspecs import FAMILIES
-from diffbmp.plugins.registry import ALLOW_VARIABLE, registry
-from diffbmp.plugins.report import plugin_report
+from diffbmp.plugins.installed import ALLOW_VARIABLE
+from diffbmp.plugins.registry import registry
+from diffbmp.plugins.report import is_slow, plugin_report
 
-__all__ = ["plugins_command", "print_problems"]
+__all__ = ["plugins_command", "print_findings"]
 
 
 def plugins_command(
     as_json: Annotated[bool, typer.Option("--json", help="Write everything as JSON.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show every setting, and the traceback of a plugin that fails.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show every setting, how long each plugin takes to load, and the traceback of one that fails.",
+        ),
     ] = False,
 ) -> None:
     """List every plugin, what it registers, and what is wrong with it."""
@@ -33,19 +39,28 @@ def plugins_command(
     print_table(["plugin", "version", "registers", "name", "what it is"], _registered(report))
     if verbose:
         print_table(["setting", "type", "default", "range", "what it does"], _settings(report), title="\nSettings")
-    print_problems(report, tracebacks=verbose)
+        rows = [[plugin["name"], f"{plugin['seconds']:.3f}"] for plugin in report if plugin["allowed"]]
+        print_table(["plugin", "seconds to load"], rows, title="\nTime")
+    print_findings(report, tracebacks=verbose)
 
 
-def print_problems(report: list[dict[str, Any]], *, tracebacks: bool = False) -> None:
-    """Write a sentence for each problem of each plugin in a report."""
+def print_findings(report: list[dict[str, Any]], *, tracebacks: bool = False) -> None:
+    """Write a sentence for each problem of each plugin in a report, and for each plugin that is slow to load."""
     console = Console(highlight=False, soft_wrap=True)
     for plugin in report:
         package = "" if plugin["package"] == "?" else f" ({plugin['package']} {plugin['version']})"
+        title = f"plugin '{plugin['name']}'{package}"
         for problem in plugin["problems"]:
-            said = Text(f"Problem with plugin '{plugin['name']}'{package}: ", style="bold red")
+            said = Text(f"Problem with {title}: ", style="bold red")
             console.print(said.append(f"{problem.rstrip('.')}.", style="not bold default"))
         if tracebacks and plugin["traceback"]:
             console.print(Padding(Text(plugin["traceback"].rstrip()), (0, 0, 0, 4)))
+        if is_slow(plugin):
+            said = Text(f"Slow {title}: ", style="bold yellow")
+            advice = "import heavy packages inside the function that needs them"
+            console.print(
+                said.append(f"it takes {plugin['seconds']:.1f} s to load; {advice}.", style="not bold default")
+            )
 
 
 def _registered(report: list[dict[str, Any]]) -> Iterator[list[str]]:

@@ -7,19 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.plugins.plugin import Plugin
 from diffbmp.scene.scene import Scene
 
-__all__ = ["Exporter", "FormatOutgrown", "Progress"]
+__all__ = ["Exporter", "FormatLimitExceeded", "Progress"]
 
 Progress = Callable[[float], None]
 
 
-class FormatOutgrown(Exception):  # noqa: N818 - a turn of the way, not an error that anybody sees
+class FormatLimitExceeded(DiffbmpError):  # noqa: N818 - control flow, handled by ``write_scene``
     """Raised by an exporter where a scene is too large for the format asked for but fits its larger sibling.
 
-    The caller says so and has the sibling written instead.
+    The caller warns and has the sibling written instead.
 
     Attributes:
         suffix: of the sibling, such as ``.psb``.
@@ -27,7 +28,7 @@ class FormatOutgrown(Exception):  # noqa: N818 - a turn of the way, not an error
     """
 
     def __init__(self, suffix: str, reason: str) -> None:
-        super().__init__(f"{reason}; '{suffix}' holds more")
+        super().__init__(f"{reason}; {suffix} holds more.")
         self.suffix, self.reason = suffix, reason
 
 
@@ -39,8 +40,8 @@ class Exporter(Plugin, ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """File suffixes that this exporter writes, lower case with the dot."""
 
-    heeds: ClassVar[frozenset[str]] = frozenset({"scale"})
-    """The fields of ``ExportOptions`` that mean something to this format; another one that is asked for is an error."""
+    options: ClassVar[frozenset[str]] = frozenset({"scale"})
+    """The fields of ``ExportOptions`` that this format takes; another one that is asked for is an error."""
 
     @abstractmethod
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
@@ -49,13 +50,13 @@ class Exporter(Plugin, ABC):
         Args:
             scene: what to export.
             path: where to write; the caller has made it a temporary name beside the final one and renames it.
-            options: what was asked for. Those that the format does not heed are left at their defaults.
+            options: what was asked for. Those that the format does not take are left at their defaults.
             renderer: the renderer to draw with, or "auto".
             progress: to be called with the fraction done, in [0, 1].
 
         Raises:
             DiffbmpError: where the format cannot hold the scene.
-            FormatOutgrown: where only a larger sibling of the format can.
+            FormatLimitExceeded: where only a larger sibling of the format can.
         """
 
     def layer_limit(self, options: ExportOptions) -> int | None:
@@ -65,3 +66,11 @@ class Exporter(Plugin, ABC):
             options: what was asked for; groups may take a share.
         """
         return None
+
+    @classmethod
+    def registration_problem(cls) -> str | None:
+        """Return a sentence about ``options`` that are no fields of ``ExportOptions``."""
+        unknown = sorted(cls.options - set(ExportOptions.model_fields))
+        if not unknown:
+            return None
+        return f"has `options` with '{unknown[0]}', which is none of {', '.join(ExportOptions.model_fields)}"

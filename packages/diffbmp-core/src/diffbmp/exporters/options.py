@@ -15,7 +15,7 @@ GROUPINGS: tuple[str, ...] = get_args(Grouping)
 
 
 class ExportOptions(Settings):
-    """What is asked of a file. An exporter names those that it heeds (``Exporter.heeds``)."""
+    """What is asked of a file. An exporter names those that it takes (``Exporter.options``)."""
 
     scale: float = Field(1.0, gt=0, le=1000)
     """Size of the result relative to the canvas; stamps are sampled anew, not enlarged."""

@@ -42,7 +42,7 @@ class OraExporter(Exporter):
 
     name = "ora"
     suffixes = (".ora",)
-    heeds: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups", "flatten_below", "stamps"})
+    options: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups", "flatten_below", "stamps"})
 
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the file; see ``Exporter.export``."""

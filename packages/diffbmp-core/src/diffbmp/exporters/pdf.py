@@ -46,7 +46,7 @@ class PdfExporter(Exporter):
 
     name = "pdf"
     suffixes = (".pdf",)
-    heeds: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups"})
+    options: ClassVar[frozenset[str]] = frozenset({"scale", "dpi", "groups"})
 
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the page; see ``Exporter.export``."""

@@ -23,7 +23,7 @@ class PngExporter(Exporter):
 
     name = "png"
     suffixes = (".png",)
-    heeds: ClassVar[frozenset[str]] = frozenset({"scale", "dpi"})
+    options: ClassVar[frozenset[str]] = frozenset({"scale", "dpi"})
 
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Render and write; see ``Exporter.export``."""

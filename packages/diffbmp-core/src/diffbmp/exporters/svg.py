@@ -41,7 +41,7 @@ class SvgExporter(Exporter):
 
     name = "svg"
     suffixes = (".svg", ".svgz")
-    heeds = frozenset({"scale", "groups"})
+    options = frozenset({"scale", "groups"})
 
     class Settings(SettingsModel):
         """Settings of the SVG exporter."""

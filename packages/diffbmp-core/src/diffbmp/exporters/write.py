@@ -3,40 +3,74 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.exporters.exporter import Exporter, FormatOutgrown, Progress
+from diffbmp.exporters.exporter import Exporter, FormatLimitExceeded, Progress
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.files import atomic_path
+from diffbmp.plugins.guard import guarded, member_title
 from diffbmp.plugins.registry import registry
+from diffbmp.plugins.validation import NAME
 from diffbmp.scene.scene import Scene
 
-__all__ = ["check_options", "exporter_for", "write_scene"]
+__all__ = ["check_options", "exporter_for", "named_output", "write_scene"]
 
 Tables = Mapping[str, Mapping[str, Any]]
 
+LIKE_A_NAME = re.compile(rf"(\w[^/\\]*/)?{NAME.pattern}")
+"""What a person may take for the name of an exporter, with or without its plugin's; one letter alone is a drive."""
 
-def exporter_for(path: str | Path, settings: Tables | None = None) -> Exporter:
-    """Return the exporter of a file's suffix, with its settings.
+
+def named_output(text: str) -> tuple[str | None, str]:
+    """Split ``NAME:FILE`` or ``PLUGIN/NAME:FILE``, as a person chooses an exporter, from what is written.
+
+    A drive (``C:\\picture.png``) is no name, and a file whose own name has a colon is written as ``./a:b.png``.
+
+    Args:
+        text: the path of a file, or a suffix, with or without a name before it.
+
+    Returns:
+        The exporter's name, or None; and the rest.
 
     Raises:
-        DiffbmpError: where nobody writes that suffix, or two plugins claim it.
+        DiffbmpError: for a name that no exporter has.
     """
-    suffix = Path(path).suffix.lower()
-    if not suffix:
-        raise DiffbmpError(f"'{path}' has no suffix to choose a format by; call it, for example, '{path}.png'.")
-    entries = registry().entries("exporters")
-    owners = [entry for entry in entries if suffix in entry.cls.suffixes]
-    if not owners:
-        raise unknown_name("file suffix", suffix, {s for entry in entries for s in entry.cls.suffixes})
-    if len(owners) > 1:
-        names = " and ".join(f"'{entry.name}' of '{entry.owner}'" for entry in owners)
-        raise DiffbmpError(f"The suffix '{suffix}' is claimed by {names}; remove one of these plugins.")
-    exporter: Exporter = registry().create("exporters", owners[0].name, (settings or {}).get(owners[0].name))
+    name, colon, rest = text.partition(":")
+    found = registry().find("exporters", name) if colon else None
+    if found is None and colon and LIKE_A_NAME.fullmatch(name):
+        known = [entry.name for entry in registry().entries("exporters")]
+        raise DiffbmpError(
+            f"{unknown_name('exporter', name, known)} (A file of this name: './{text}'.){registry().explain_missing()}"
+        )
+    return (None, text) if found is None else (name, rest)
+
+
+def exporter_for(path: str | Path, settings: Tables | None = None, *, name: str | None = None) -> Exporter:
+    """Return the exporter that writes a file, with its settings.
+
+    Args:
+        path: the file, whose suffix chooses the exporter.
+        settings: settings of exporters, by name.
+        name: the exporter's name, whatever the suffix.
+
+    Raises:
+        DiffbmpError: where nobody has that name or writes that suffix.
+    """
+    if name is None:
+        suffix = Path(path).suffix.lower()
+        if not suffix:
+            raise DiffbmpError(f"'{path}' has no suffix to choose a format by; call it, for example, '{path}.png'.")
+        entry = registry().for_suffix("exporters", suffix)
+        if entry is None:
+            error = unknown_name("file suffix", suffix, registry().suffixes("exporters"))
+            raise DiffbmpError(f"{error}{registry().explain_missing()}")
+        name = entry.name
+    exporter: Exporter = registry().create("exporters", name, (settings or {}).get(name))
     return exporter
 
 
@@ -46,8 +80,8 @@ def check_options(exporters: Sequence[Exporter], options: ExportOptions) -> None
     Raises:
         DiffbmpError: naming the option.
     """
-    heeded = frozenset().union(*(exporter.heeds for exporter in exporters))
-    for name in sorted(_asked_for(options) - heeded):
+    taken = frozenset().union(*(exporter.options for exporter in exporters))
+    for name in sorted(_asked_for(options) - taken):
         formats = " or ".join(dict.fromkeys(exporter.name for exporter in exporters))
         raise DiffbmpError(f"The option {name} means nothing to {formats}; leave it out.")
 
@@ -57,6 +91,7 @@ def write_scene(
     path: Path,
     options: ExportOptions | None = None,
     *,
+    exporter: str | Exporter | None = None,
     renderer: str = "auto",
     settings: Tables | None = None,
     progress: Progress = lambda fraction: None,
@@ -66,22 +101,25 @@ def write_scene(
     Args:
         scene: what to write.
         path: where to.
-        options: what is asked of the file; those that the format does not heed are left out (``check_options``).
+        options: what is asked of the file; those that the format does not take are left out (``check_options``).
+        exporter: what writes it, by name or as an instance; left out, the suffix chooses.
         renderer: the renderer to draw with, or "auto".
         settings: settings of exporters, by name.
         progress: called with the fraction done.
 
     Returns:
         The files that were written: ``path``; or with ``options.split`` several beside it; or with a warning the
-        larger sibling of a format that the scene has outgrown.
+        larger sibling of a format whose limit the scene exceeds.
 
     Raises:
-        DiffbmpError: where the format is unknown or cannot hold the scene, or the file cannot be written.
+        DiffbmpError: where the format is unknown or cannot hold the scene, or the file cannot be written; where the
+            exporter fails with an error of its own or writes nothing, it is named.
     """
-    exporter = exporter_for(path, settings)
+    if not isinstance(exporter, Exporter):
+        exporter = exporter_for(path, settings, name=exporter)
     options = options or ExportOptions()
     options = options.model_copy(
-        update={name: ExportOptions.model_fields[name].default for name in _asked_for(options) - exporter.heeds}
+        update={name: ExportOptions.model_fields[name].default for name in _asked_for(options) - exporter.options}
     )
     runs = _runs(scene, path, exporter, options)
     written = []
@@ -93,15 +131,23 @@ def write_scene(
             progress((number + fraction) / len(runs))
 
         try:
-            with atomic_path(named) as temporary:
-                exporter.export(scene, temporary, wanted, renderer=renderer, progress=part)
-        except FormatOutgrown as outgrown:
-            named = _sibling(named, outgrown)
-            larger = exporter_for(named, settings)
-            with atomic_path(named) as temporary:
-                larger.export(scene, temporary, wanted, renderer=renderer, progress=part)
+            _export(exporter, scene, named, wanted, renderer, part)
+        except FormatLimitExceeded as limit:
+            named = _sibling(named, limit)
+            larger = exporter if limit.suffix in exporter.suffixes else exporter_for(named, settings)
+            _export(larger, scene, named, wanted, renderer, part)
         written.append(named)
     return written
+
+
+def _export(
+    exporter: Exporter, scene: Scene, path: Path, options: ExportOptions, renderer: str, progress: Progress
+) -> None:
+    """Have one file written, and see that it is."""
+    with guarded(exporter, f"on '{path}'"), atomic_path(path) as temporary:
+        exporter.export(scene, temporary, options, renderer=renderer, progress=progress)
+        if not (temporary.is_file() and temporary.stat().st_size):
+            raise DiffbmpError(f"{member_title(exporter)} wrote nothing into '{path}', and raised no error.")
 
 
 def _asked_for(options: ExportOptions) -> set[str]:
@@ -115,7 +161,12 @@ def _runs(scene: Scene, path: Path, exporter: Exporter, options: ExportOptions) 
     Raises:
         DiffbmpError: where one file cannot hold them all and nobody asked for several.
     """
-    limit = exporter.layer_limit(options)
+    with guarded(exporter, f"on '{path}'"):
+        limit = exporter.layer_limit(options)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise DiffbmpError(
+            f"{member_title(exporter)} gives {limit!r} as its layer_limit; it must be a number of at least 1, or None."
+        )
     total = sum(len(part(scene.atlas)) for part in scene.parts) if limit is not None else 0
     first, last = options.stamps or (1, total)
     flattened = max(0, options.flatten_below - first)
@@ -138,8 +189,8 @@ def _runs(scene: Scene, path: Path, exporter: Exporter, options: ExportOptions) 
     return list(zip([first, *(end + 1 for end in ends[:-1])], ends, strict=True))
 
 
-def _sibling(path: Path, outgrown: FormatOutgrown) -> Path:
-    """Say that another file is written than was asked for, and return its path."""
-    chosen = path.with_suffix(outgrown.suffix)
-    warnings.warn(f"{outgrown.reason}, so '{chosen}' is written instead of '{path.name}'.", stacklevel=3)
+def _sibling(path: Path, limit: FormatLimitExceeded) -> Path:
+    """Warn that another file is written than was asked for, and return its path."""
+    chosen = path.with_suffix(limit.suffix)
+    warnings.warn(f"{limit.reason}, so '{chosen}' is written instead of '{path.name}'.", stacklevel=3)
     return chosen

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from diffbmp.atlas.atlas import Texture
-from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.loaders.loader import Loader
+from diffbmp.errors import DiffbmpError
+from diffbmp.loaders.loader import Loader, load_checked
 from diffbmp.paths import missing_path, named
 from diffbmp.plugins.registry import registry
-from diffbmp.stamps.sets import counted_source
 
-__all__ = ["counted_sources", "joined_counts", "load_textures", "set_name"]
+__all__ = ["counted_source", "counted_sources", "joined_counts", "load_textures", "set_name"]
 
-SCHEME = re.compile(r"([A-Za-z][\w.+-]+):(.*)", re.DOTALL)
-"""``NAME:rest``; one letter alone is a Windows drive."""
+SCHEME = re.compile(r"[A-Za-z][\w.+-]+")
+"""What a person may take for the name of a loader; one letter alone is a Windows drive."""
+
+COUNT = re.compile(r".+:\d+", re.DOTALL)
 
 
 def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[Texture]:
@@ -28,10 +29,10 @@ def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, An
     Every texture knows the source that it is from by its ``set``: a source gives one set, and sets differ too.
 
     Args:
-        sources: each one is ``NAME:rest`` for a registered loader (``text:HELLO``); or a file, whose loader its
-            suffix chooses; or a folder, of which every visible file with a known suffix is taken, in natural
-            order (``leaf2`` before ``leaf10``), without the folders in it; or a glob (``petals/*.png``,
-            ``**`` for any depth), taken likewise.
+        sources: each one is ``NAME:rest`` or ``PLUGIN/NAME:rest`` for a registered loader (``text:HELLO``); or a
+            file, whose loader its suffix chooses; or a folder, of which every visible file with a known suffix is
+            taken, in natural order (``leaf2`` before ``leaf10``), without the folders in it; or a glob
+            (``petals/*.png``, ``**`` for any depth), taken likewise.
         settings: settings of loaders, by the loader's name.
 
     Raises:
@@ -53,10 +54,35 @@ def load_textures(sources: Sequence[str], settings: Mapping[str, Mapping[str, An
         replace(texture, set=called)
         for source, called in zip(sources, distinct([set_name(source) for source in sources]), strict=True)
         for name, rest in _resolve(source)
-        for texture in loader(name).load(rest)
+        for texture in load_checked(loader(name), rest)
     ]
     names = distinct([texture.name for texture in textures])
     return [t if t.name == name else replace(t, name=name) for t, name in zip(textures, names, strict=True)]
+
+
+def counted_source(source: str) -> tuple[str, int | None]:
+    """Split ``petals/:800`` into the source and its number of stamps.
+
+    What exists under its whole name is that, and so is a scheme with nothing but digits (``text:2024``) or with a
+    loader that reads numbers itself (``Loader.accepts_count``).
+
+    Raises:
+        DiffbmpError: for a number of 0.
+    """
+    scheme = _scheme(source)
+    if scheme is not None and not registry().get("loaders", scheme[0]).accepts_count:
+        return source, None
+    if not COUNT.fullmatch(source if scheme is None else scheme[1]):
+        return source, None
+    plain, _, count = source.rpartition(":")
+    try:
+        if Path(source).expanduser().exists() or (SCHEME.fullmatch(plain) and not Path(plain).expanduser().exists()):
+            return source, None
+    except (OSError, RuntimeError, ValueError):  # no name of a file
+        return source, None
+    if int(count) < 1:
+        raise DiffbmpError(f"The source '{source}' asks for no stamps; give a number of at least 1, or leave it out.")
+    return plain, int(count)
 
 
 def counted_sources(sources: Sequence[str]) -> tuple[list[str], dict[str, int]]:
@@ -96,8 +122,7 @@ def set_name(source: str) -> str:
     as it was given: ``petals`` for ``art/petals/``, ``art/petals.png`` and ``art/petals/*.png``, ``text:HELLO`` for
     itself.
     """
-    scheme = SCHEME.fullmatch(source)
-    if scheme and scheme[1] in {entry.name for entry in registry().entries("loaders")}:
+    if _scheme(source) is not None:
         return source
     path = _expanded(source)
     try:
@@ -112,10 +137,9 @@ def set_name(source: str) -> str:
 
 def _resolve(source: str) -> list[tuple[str, str]]:
     """Return the loader's name and what it is given, for each thing that one source stands for."""
-    scheme = SCHEME.fullmatch(source)
-    known = [entry.name for entry in registry().entries("loaders")]
-    if scheme and scheme[1] in known:
-        return [(scheme[1], scheme[2])]
+    scheme = _scheme(source)
+    if scheme is not None:
+        return [scheme]
     if not source.strip():
         raise DiffbmpError("A source of stamps is empty; name a file, a folder, a glob, text:WORDS or shape:NAME.")
     path = _expanded(source)
@@ -131,15 +155,22 @@ def _resolve(source: str) -> list[tuple[str, str]]:
     if glob.has_magic(source):
         found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         return _chosen([Path(name) for name in found], f"Glob '{source}'")
-    if scheme:
-        raise unknown_name("loader", scheme[1], known)
+    name, colon, _ = source.partition(":")
+    if colon and (SCHEME.fullmatch(name) or registry().find("loaders", name.rpartition("/")[2])):
+        registry().get("loaders", name)  # raises: nobody has it
     raise missing_path(path, "stamp")
+
+
+def _scheme(source: str) -> tuple[str, str] | None:
+    """Return the loader's name and the rest, where a source begins with ``NAME:`` or ``PLUGIN/NAME:`` of a loader."""
+    name, colon, rest = source.partition(":")
+    return (name, rest) if colon and registry().find("loaders", name) is not None else None
 
 
 def _chosen(candidates: list[Path], where: str) -> list[tuple[str, str]]:
     """Return those of ``candidates`` that a loader reads, in natural order."""
     files = sorted((p for p in candidates if p.is_file() and not p.name.startswith(".")), key=_natural)
-    owners = _owners(found=True)
+    owners = {s: claims[0].cls for s, claims in registry().suffixes("loaders").items() if not claims[0].cls.named_only}
     taken = [path for path in files if path.suffix.lower() in owners]
     if taken:
         return [(_loader_of(path), str(path)) for path in taken]
@@ -153,28 +184,15 @@ def _chosen(candidates: list[Path], where: str) -> list[tuple[str, str]]:
     raise DiffbmpError(f"{where} holds no stamps, {only}; known suffixes: {', '.join(sorted(owners))}.")
 
 
-def _owners(*, found: bool = False) -> dict[str, list[str]]:
-    """Return the names of the loaders that read each suffix, of files that are named or ``found`` in a folder."""
-    owners: dict[str, list[str]] = {}
-    for entry in registry().entries("loaders"):
-        if found and entry.cls.named_only:
-            continue
-        for suffix in entry.cls.suffixes:
-            owners.setdefault(suffix, []).append(entry.name)
-    return owners
-
-
 def _loader_of(path: Path) -> str:
-    owners = _owners()
-    names = owners.get(path.suffix.lower(), [])
-    if len(names) == 1:
-        return names[0]
-    if names:
-        choices = " or ".join(f"{name}:{path}" for name in names)
-        raise DiffbmpError(f"The suffix '{path.suffix}' is read by several loaders; choose one with {choices}.")
-    raise DiffbmpError(
-        f"No loader reads '{path}'; known suffixes: {', '.join(sorted(owners))} (a file of another name: image:{path})."
-    )
+    entry = registry().for_suffix("loaders", path.suffix.lower())
+    if entry is None:
+        known = ", ".join(sorted(registry().suffixes("loaders")))
+        raise DiffbmpError(
+            f"No loader reads '{path}'; known suffixes: {known} (a file of another name: image:{path})."
+            f"{registry().explain_missing()}"
+        )
+    return entry.name
 
 
 def _expanded(source: str) -> Path:

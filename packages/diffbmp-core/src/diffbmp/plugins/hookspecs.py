@@ -51,8 +51,8 @@ def register_loaders(register: Register) -> None:
 
 
 @hookspec
-def register_kinds(register: Register) -> None:
-    """Register ``diffbmp.Part`` classes: learnable parameters become sprites."""
+def register_primitives(register: Register) -> None:
+    """Register ``diffbmp.Primitive`` classes: learnable parameters become sprites."""
 
 
 @hookspec
@@ -88,7 +88,7 @@ def register_observers(register: Register) -> None:
 FAMILIES: Mapping[str, str] = {
     "renderers": "renderer",
     "loaders": "loader",
-    "kinds": "primitive kind",
+    "primitives": "primitive",
     "losses": "loss",
     "initializers": "initializer",
     "refiners": "refiner",

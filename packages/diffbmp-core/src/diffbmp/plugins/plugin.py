@@ -39,3 +39,11 @@ class Plugin:
     def description(cls) -> str:
         """Return the whole docstring, without its indentation."""
         return inspect.cleandoc(cls.__doc__ or "")
+
+    @classmethod
+    def registration_problem(cls) -> str | None:
+        """Return why this class cannot be registered, or None; for what a family demands beyond its class variables.
+
+        It is asked last, of a class that is sound otherwise. The sentence follows the class's name: "has no tail".
+        """
+        return None

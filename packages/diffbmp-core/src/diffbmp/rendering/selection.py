@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.plugins.fitness import describe
 from diffbmp.plugins.registry import registry
+from diffbmp.plugins.validation import describe
 from diffbmp.rendering.renderer import Renderer
 
 __all__ = [
@@ -139,9 +139,10 @@ def choose_device(renderer: str, device: str) -> torch.device:
     candidates = [torch.device("cuda")] * torch.cuda.is_available() + [torch.device("cpu")]
 
     def best(candidate: torch.device) -> int:
-        choices = renderer_choices(candidate)
-        usable = [c.priority for c in choices if c.unavailable is None and renderer in ("auto", c.name)]
-        return max(usable, default=NEVER)
+        if renderer != "auto":
+            chosen = registry().get("renderers", renderer)
+            return chosen.priority if _unavailable(chosen, candidate, torch.float32) is None else NEVER
+        return max((c.priority for c in renderer_choices(candidate) if c.unavailable is None), default=NEVER)
 
     chosen = max(reversed(candidates), key=best)
     choose_renderer(renderer, chosen)

@@ -135,7 +135,7 @@ def _background(canvas: schema.CanvasEntry, source: _PixelSource) -> Tensor | No
 
 
 def _part(number: int, entry: schema.PartEntry, tensors: _Tensors, atlas: Atlas) -> Part:
-    known = {kind.name: kind.cls for kind in registry().entries("kinds")}
+    known = {kind.name: kind.cls for kind in registry().entries("primitives")}
     if entry.kind not in known:
         raise SceneFileError(
             f"needs the primitive kind {entry.kind[:80]!r}, which no installed plugin brings; install the plugin that "

@@ -19,10 +19,10 @@ class Part(nn.Module, Plugin, ABC):
     """Base of every primitive kind: a module whose call gives sprites.
 
     What is saved of a part is its ``state_dict``, under the names of its parameters and buffers, and
-    ``metadata``. Registered through the hook ``register_kinds``.
+    ``metadata``. Registered through the hook ``register_primitives``.
     """
 
-    family: ClassVar[str] = "kinds"
+    family: ClassVar[str] = "primitives"
 
     def __init__(self) -> None:
         nn.Module.__init__(self)

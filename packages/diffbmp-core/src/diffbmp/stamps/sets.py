@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,9 +11,7 @@ from torch import Tensor
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError, unknown_name
 
-__all__ = ["StampSet", "counted_source", "set_values", "shares", "stamp_sets"]
-
-COUNT = re.compile(r"(.+):(\d+)", re.DOTALL)
+__all__ = ["StampSet", "set_values", "shares", "stamp_sets"]
 
 
 @dataclass(frozen=True)
@@ -33,27 +29,6 @@ class StampSet:
     def members(self, texture: Tensor) -> Tensor:
         """Return which stamps, by their ``texture`` ``(N,)``, are of this set: ``(M,)`` indices."""
         return torch.isin(texture, self.textures.to(texture.device)).nonzero()[:, 0]
-
-
-def counted_source(source: str) -> tuple[str, int | None]:
-    """Split ``petals/:800`` into the source and its number of stamps.
-
-    What exists under its whole name is that, and so is a scheme with nothing but digits (``text:2024``).
-
-    Raises:
-        DiffbmpError: for a number of 0.
-    """
-    found = COUNT.fullmatch(source)
-    if found is None or (re.fullmatch(r"[A-Za-z][\w.+-]+", found[1]) and not Path(found[1]).expanduser().exists()):
-        return source, None
-    try:
-        if Path(source).expanduser().exists():
-            return source, None
-    except (OSError, RuntimeError, ValueError):  # no name of a file
-        return source, None
-    if int(found[2]) < 1:
-        raise DiffbmpError(f"The source '{source}' asks for no stamps; give a number of at least 1, or leave it out.")
-    return found[1], int(found[2])
 
 
 def stamp_sets(atlas: Atlas, counts: Mapping[str, int], n: int) -> list[StampSet]:

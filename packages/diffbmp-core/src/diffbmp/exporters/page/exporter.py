@@ -28,7 +28,7 @@ class HtmlExporter(Exporter):
 
     name = "html"
     suffixes = (".html",)
-    heeds = frozenset()
+    options = frozenset()
 
     class Settings(SettingsModel):
         """Settings of the page."""

@@ -1,4 +1,4 @@
-"""Whether a plugin's hooks and classes are fit to be registered, each flaw in a sentence for its author.
+"""Whether a plugin's hooks and classes can be registered: each flaw in a sentence for its author.
 
 What is refused here would fail later, far from its author, or take something else down with it.
 """
@@ -89,7 +89,10 @@ def class_problem(family: str, cls: object) -> str | None:
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     if abstract:
         return f"{title} does not define {', '.join(sorted(abstract))}"
-    return _variable_problem(title, cls) or _settings_problem(title, cls)
+    problem = _variable_problem(title, cls) or _settings_problem(title, cls)
+    if problem is None and (flaw := cls.registration_problem()) is not None:
+        problem = f"{title} {flaw}"
+    return problem
 
 
 def _variable_problem(title: str, cls: type[Plugin]) -> str | None:
