@@ -15,7 +15,7 @@ from diffbmp.plugins.registry import registry
 from diffbmp.rendering.reference import Reference
 from diffbmp.rendering.renderer import CompositeInputs, Gradients, Renderer
 from diffbmp.rendering.selection import renderer_key, resolve_renderer
-from diffbmp.testing.comparison import assert_gradients_close, assert_same_bits, assert_values_close
+from diffbmp.testing.comparison import SPRITE_INPUTS, assert_gradients_close, assert_same_bits, assert_values_close
 from diffbmp.testing.kinks import in_double, kink_mask
 from diffbmp.testing.scenes import SCENES, ConformanceScene, random_inputs
 
@@ -260,23 +260,34 @@ class RendererConformance:
         image, gradients = self.draw_and_differentiate(inputs, grad_image)
         texels = torch.zeros_like(inputs.texels, dtype=torch.float64)
         for index in range(3):
-            one = {
-                name: getattr(inputs, name)[index : index + 1]
-                for name in ("frame", "opacity", "color", "color_blend", "texture")
-            }
-            single = dataclasses.replace(inputs, **one)
+            single = canvas_of(inputs, index)
             single_image, single_gradients = self.draw_and_differentiate(single, grad_image[index : index + 1])
             assert_values_close(image[index : index + 1], single_image.double())
             assert single_gradients.texels is not None
             texels += single_gradients.texels
-            own = {
-                name: getattr(gradients, name)[index : index + 1]
-                for name in ("frame", "opacity", "color", "color_blend")
-            }
+            own = {name: getattr(gradients, name)[index : index + 1] for name in SPRITE_INPUTS}
             assert_gradients_close(
                 Gradients(**own, texels=single_gradients.texels), as_double(single_gradients), single
             )
         assert_gradients_close(gradients, dataclasses.replace(as_double(gradients), texels=texels), inputs)
+
+    @pytest.mark.parametrize("filter", ["mipmap", "bilinear"])
+    @pytest.mark.parametrize("textures", ["mixed", "cut_out"])
+    def test_a_canvas_has_the_same_bits_alone_and_in_a_batch(self, textures: str, filter: str) -> None:
+        """Whatever is on the other canvases; only the gradient of the texels is that of all canvases together."""
+        options: dict[str, Any] = {"radius": (4, 9), "margin": 0.1, "textures": textures, "filter": filter}
+        inputs = moved(random_inputs(58, count=6, size=(50, 70), batch=5, **options), self.device)
+        grad_image = torch.randn(5, 4, *inputs_size(inputs), device=self.device)
+        drawing = resolve_renderer(self.key)
+        image, state = drawing.forward(inputs)
+        gradients = drawing.backward(inputs, state, grad_image, texel_gradient=False)
+        for index in range(5):
+            single = canvas_of(inputs, index)
+            single_image, single_state = drawing.forward(single)
+            assert torch.equal(image[index : index + 1], single_image), f"canvas {index} differs"
+            own = drawing.backward(single, single_state, grad_image[index : index + 1], texel_gradient=False)
+            for name in SPRITE_INPUTS:
+                assert torch.equal(getattr(gradients, name)[index], getattr(own, name)[0]), f"{name} of canvas {index}"
 
     def test_gradient_is_linear_in_what_comes_back(self) -> None:
         """Twice the gradient of the image gives twice every gradient, and none gives none."""
@@ -292,6 +303,12 @@ class RendererConformance:
 def inputs_size(inputs: CompositeInputs) -> tuple[int, int]:
     """Return canvas height and width."""
     return inputs.height, inputs.width
+
+
+def canvas_of(inputs: CompositeInputs, index: int) -> CompositeInputs:
+    """Return one canvas of a batch."""
+    one = {name: getattr(inputs, name)[index : index + 1] for name in (*SPRITE_INPUTS, "texture")}
+    return dataclasses.replace(inputs, **one)
 
 
 def moved(values: T, device: str) -> T:

@@ -25,8 +25,10 @@ TEXTURE_SETS: dict[str, TextureSizes] = {
     "one_texel": [(1, 1, 1), (4, 1, 1)],
     "large": [(1, 128, 96), (4, 70, 90)],
     "solid": [(0, 6, 6), (0, 1, 1), (1, 9, 9)],
+    "cut_out": [(1, 40, 40), (4, 40, 36)],
 }
-"""Channels, height and width of each texture; 0 channels stand for an alpha of 1 throughout."""
+"""Channels, height and width of each texture; 0 channels stand for an alpha of 1 throughout, and those of "cut_out" are
+clear outside of the ellipse that they enclose."""
 
 
 def random_atlas(sizes: TextureSizes, seed: int = 0, dtype: torch.dtype = torch.float32) -> Atlas:
@@ -36,6 +38,9 @@ def random_atlas(sizes: TextureSizes, seed: int = 0, dtype: torch.dtype = torch.
     for number, (channels, height, width) in enumerate(sizes):
         noise = torch.rand(max(1, channels), height, width, generator=random, dtype=torch.float64)
         pixels = torch.ones_like(noise) if channels == 0 else noise
+        if sizes is TEXTURE_SETS["cut_out"]:
+            y, x = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width))
+            pixels = pixels * (y[:, None] ** 2 + x**2 < 0.5)
         textures.append(Texture(f"noise-{number}", pixels.to(dtype)))
     return Atlas(textures)
 
@@ -171,6 +176,7 @@ def _scenes() -> list[ConformanceScene]:
         scene("rgba", 22, textures="rgba"),
         scene("color-blend-0", 23, textures="rgba", color_blend=0.0),
         scene("color-blend-1", 24, textures="rgba", color_blend=1.0),
+        scene("cut-out", 44, textures="cut_out", shear=0.5),
         scene("one-texel-textures", 25, textures="one_texel"),
         scene("stretched", 26, stretch=40.0, radius=(4, 10)),
         scene("sheared", 27, shear=5.0),
