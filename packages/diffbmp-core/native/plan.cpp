@@ -135,7 +135,7 @@ void plan_sprite(const Inputs<Real>& in, int64_t k, const Extent& extent, Sprite
   s.inverse_difference_j = inverse_of(s.map.xj - s.map.yj);
 
   // A texel is seen from less than one texel away, the nearest one from half a texel; along a diagonal twice that.
-  const double reach = in.filter == Filter::kNearest ? 0.5 : 1.0;
+  const double reach = in.filter == Filter::kNearestTexel ? 0.5 : 1.0;
   auto seen = [&](int n, double by) { return Support<double>{extent.low[n] - by, extent.high[n] + by}; };
   s.sx = seen(0, reach);
   s.sy = seen(1, reach);

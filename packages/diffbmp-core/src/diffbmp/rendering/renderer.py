@@ -17,6 +17,8 @@ Blend = Literal["over", "add"]
 Filter = Literal["mipmap", "trilinear", "bilinear", "nearest_texel"]
 BLENDS: tuple[str, ...] = get_args(Blend)
 FILTERS: tuple[str, ...] = get_args(Filter)
+BLEND_CODES: dict[str, int] = {name: code for code, name in enumerate(BLENDS)}
+FILTER_CODES: dict[str, int] = {name: code for code, name in enumerate(FILTERS)}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class CompositeInputs:
     def count(self) -> int:
         """Number of sprites N on each canvas."""
         return self.frame.shape[1]
+
+    @property
+    def blend_code(self) -> int:
+        """Number by which kernels know the blend mode: ``Blend`` of ``diffbmp/codes.h`` (``diffbmp.get_include()``)."""
+        return BLEND_CODES[self.blend]
+
+    @property
+    def filter_code(self) -> int:
+        """Number by which kernels know the filter: ``Filter`` of ``diffbmp/codes.h``."""
+        return FILTER_CODES[self.filter]
 
 
 @dataclass(frozen=True)
