@@ -14,7 +14,7 @@ from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.operator import check_values
 from diffbmp.rendering.quantize import split_opacity
 from diffbmp.rendering.renderer import FILTERS, CompositeInputs, Renderer
-from diffbmp.rendering.sampling import invert_frames, mip_levels
+from diffbmp.rendering.sampling import invert_frames, mip_levels, texels_per_unit
 from diffbmp.rendering.selection import renderer_choices, renderer_for, resolve_renderer
 from diffbmp.rendering.sprites import Sprites
 
@@ -136,7 +136,7 @@ def layer_boxes(inputs: CompositeInputs) -> Tensor:
     reach = torch.ones_like(double.frame[0, :, :, 2])  # (N, 2): of u and v
     for level, _, _ in mip_levels(double, inverse):
         size = inputs.levels[level[0], 1:].to(reach)
-        reach = reach.maximum(1 + 1 / size)
+        reach = reach.maximum(1 + 0.5 / texels_per_unit(size))
     frame = double.frame[0]
     half = (frame[..., :2].abs() * reach[:, None, :]).sum(dim=-1)
     limit = torch.tensor([inputs.width, inputs.height], device=frame.device, dtype=frame.dtype)
