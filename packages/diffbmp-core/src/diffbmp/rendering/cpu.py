@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -47,7 +47,7 @@ class Cpu(Renderer):
 
     name = "cpu"
     priority = 0
-    dtypes = (torch.float32, torch.float64)
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     draws_layers = True
 
     class Settings(SettingsModel):

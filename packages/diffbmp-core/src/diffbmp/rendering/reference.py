@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -152,7 +153,7 @@ class Reference(Renderer):
 
     name = "reference"
     priority = -100
-    dtypes = (torch.float32, torch.float64)
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     draws_layers = True
 
     class Settings(SettingsModel):
