@@ -105,7 +105,12 @@ class TestClaims:
             def test_values(self) -> None:
                 """Its own."""
 
+        class Inherited(TestSketch):
+            def test_values(self) -> None:
+                """In place of one that is left out."""
+
         assert "test_values" in asked(Own)
+        assert "test_values" in asked(Inherited)
 
 
 def suite_of(renderer: Renderer) -> Any:

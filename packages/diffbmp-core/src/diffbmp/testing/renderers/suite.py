@@ -60,7 +60,7 @@ class RendererSuite:
             given = (base.__dict__.get(name) for base in cls.__mro__)
             test = next((test for test in given if hasattr(test, "asked")), None)
             current = getattr(cls, name)
-            if test is None or not (current is test or name in cls._left_out):
+            if test is None or not (current is test or (current is None and name in cls._left_out)):
                 continue  # no test of the suite, or a subclass has another in its place
             if test.asked(cls):
                 setattr(cls, name, test)
@@ -72,7 +72,8 @@ class RendererSuite:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a test for everything of its kind that the renderer claims."""
         claims = self.claims()
-        marked = {str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize")}
+        own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+        marked = {name.strip() for names in own for name in (names.split(",") if isinstance(names, str) else names)}
         choices: dict[str, Iterable[Any]] = {
             "scene": self.scenes(),
             "layer_scene": [scene for scene in self.scenes() if has_layers(scene)],
