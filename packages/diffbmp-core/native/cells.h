@@ -17,8 +17,6 @@
 namespace diffbmp {
 namespace {
 
-enum class Lookup { kBilinear, kNearest, kTrilinear };
-
 template <class Real>
 constexpr int kMostGroups = kTileHeight * (kTileWidth / kLanes<Real> + 1);
 
@@ -47,7 +45,7 @@ struct GroupPlaces {
 
 template <class Real, int kChannels, Lookup kLookup>
 struct Footprints {
-  static constexpr bool kNearest = kLookup == Lookup::kNearest;
+  static constexpr bool kNearest = kLookup == Lookup::kNearestTexel;
   static constexpr bool kFixed = sizeof(Real) == 4 && kLookup != Lookup::kTrilinear;
 
   int groups = 0;

@@ -16,13 +16,13 @@ namespace {
 template <class Real, Lookup kLookup, Blend kBlend>
 constexpr KernelTable<Real> kTable = {forward_tile<Real, kLookup, kBlend>, backward_tile<Real, kLookup, kBlend>};
 
-#define DIFFBMP_BLENDS(lookup) \
-  { kTable<Real, lookup, Blend::kOver>, kTable<Real, lookup, Blend::kAdd> }
+#define DIFFBMP_OF_BLEND(code, name) kTable<Real, kLookup, Blend::code>,
+template <class Real, Lookup kLookup>
+constexpr BlendKernels<Real> kOfLookup = {{DIFFBMP_EACH_BLEND(DIFFBMP_OF_BLEND)}};
 
-// In the order of Filter: mipmap and bilinear differ only in the level that the plan chose.
+#define DIFFBMP_OF_FILTER(code, name) kOfLookup<Real, lookup_of(Filter::code)>,
 template <class Real>
-constexpr Kernels<Real> kKernels = {{DIFFBMP_BLENDS(Lookup::kBilinear), DIFFBMP_BLENDS(Lookup::kTrilinear),
-                                     DIFFBMP_BLENDS(Lookup::kBilinear), DIFFBMP_BLENDS(Lookup::kNearest)}};
+constexpr Kernels<Real> kKernels = {{DIFFBMP_EACH_FILTER(DIFFBMP_OF_FILTER)}};
 
 }  // namespace
 

@@ -71,9 +71,14 @@ struct FetchRow {
 };
 
 template <class Real>
+struct BlendKernels {
+  KernelTable<Real> table[kBlends];
+};
+
+template <class Real>
 struct Kernels {
-  KernelTable<Real> table[4][2];  // by Filter and Blend
-  const KernelTable<Real>& at(Filter filter, Blend blend) const { return table[int(filter)][int(blend)]; }
+  BlendKernels<Real> table[kFilters];
+  const KernelTable<Real>& at(Filter filter, Blend blend) const { return table[int(filter)].table[int(blend)]; }
 };
 
 // One instruction set: its name, whether this machine has it, and its kernels.

@@ -46,7 +46,7 @@ Inputs<Real> checked(const Tensors<Real>& t, int64_t height, int64_t width, int 
   require(t.color_blend.shape(0) == batch && t.color_blend.shape(1) == count, "color_blend does not match frame");
   require(t.texture.shape(0) == batch && t.texture.shape(1) == count, "texture does not match frame");
   require(t.levels.shape(1) == 3 && t.textures.shape(1) == 3, "levels and textures must have three columns");
-  require(blend >= 0 && blend < 2 && filter >= 0 && filter < 4, "no such blend or filter");
+  require(blend >= 0 && blend < kBlends && filter >= 0 && filter < kFilters, "no such blend or filter");
   // Places of pixels and of texels within a level are 32-bit in the kernels; whole images and atlases are not.
   require(height > 0 && width > 0 && height <= (1 << 24) && width <= (1 << 24), "canvas sides must be 1 to 2^24");
   require(count < (size_t(1) << 32), "a canvas has at most 2^32 sprites");
@@ -177,6 +177,10 @@ void bind_layers(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_native, m) {
+#define DIFFBMP_NAME(code, name) name,
+  m.attr("blends") = std::vector<std::string>{DIFFBMP_EACH_BLEND(DIFFBMP_NAME)};
+  m.attr("filters") = std::vector<std::string>{DIFFBMP_EACH_FILTER(DIFFBMP_NAME)};
+#undef DIFFBMP_NAME
   bind<float>(m);
   bind<double>(m);
   bind_layers(m);

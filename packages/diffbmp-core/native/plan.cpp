@@ -135,7 +135,7 @@ void plan_sprite(const Inputs<Real>& in, int64_t k, const Extent& extent, Sprite
   s.inverse_difference_j = inverse_of(s.map.xj - s.map.yj);
 
   // A texel is seen from less than one texel away, the nearest one from half a texel; along a diagonal twice that.
-  const double reach = in.filter == Filter::kNearest ? 0.5 : 1.0;
+  const double reach = in.filter == Filter::kNearestTexel ? 0.5 : 1.0;
   auto seen = [&](int n, double by) { return Support<double>{extent.low[n] - by, extent.high[n] + by}; };
   s.sx = seen(0, reach);
   s.sy = seen(1, reach);
@@ -180,27 +180,33 @@ void plan_sprites(const Inputs<Real>& in, bool whole, Plan<Real>& plan, Pool& po
       for (int64_t k = run * kRun; k < std::min(sprites, (run + 1) * kRun); ++k) visit(k, plan.sprites[k]);
     });
   };
-  std::vector<double> areas(sprites), seen(in.level_count);
+  std::vector<double> areas(sprites), seen(in.batch * in.level_count);
   each_sprite([&](int64_t k, SpritePlan<Real>& s) { areas[k] = choose_level(in, k, s); });
 
-  // Looking for zeros pays where the level is not much larger than the sprites that show it.
+  // Looking for zeros pays where the level is not much larger than the sprites that show it. Each canvas is judged by
+  // itself, so that it is drawn with the same bits alone and in a batch.
   std::vector<const SpritePlan<Real>*> shown(in.level_count, nullptr);
   for (int64_t k = 0; k < sprites; ++k)
     if (const SpritePlan<Real>& s = plan.sprites[k]; s.level_row >= 0) {
-      seen[s.level_row] += areas[k];
+      seen[k / in.count * in.level_count + s.level_row] += areas[k];
       shown[s.level_row] = &s;
     }
-  std::vector<Extent> extents(in.level_count);
+  auto pays = [&](int64_t canvas, const SpritePlan<Real>& s) {
+    return !whole && in.filter != Filter::kTrilinear &&
+           2 * seen[canvas * in.level_count + s.level_row] > double(s.level.width) * s.level.height;
+  };
+  std::vector<Extent> found(in.level_count);
   pool.run(in.level_count, threads, [&](int64_t row, int) {
     if (!shown[row]) return;
-    const LevelPlan<Real>& level = shown[row]->level;
-    const bool look = !whole && in.filter != Filter::kTrilinear && 2 * seen[row] > double(level.width) * level.height;
-    extents[row] = look ? find_extent(level, shown[row]->channels) : whole_extent(level.width, level.height);
+    bool look = false;
+    for (int64_t canvas = 0; canvas < in.batch && !look; ++canvas) look = pays(canvas, *shown[row]);
+    if (look) found[row] = find_extent(shown[row]->level, shown[row]->channels);
   });
   each_sprite([&](int64_t k, SpritePlan<Real>& s) {
     s.left = s.right = s.top = s.bottom = 0;
-    if (s.level_row >= 0 && extents[s.level_row].low[0] <= extents[s.level_row].high[0])
-      plan_sprite(in, k, extents[s.level_row], s);
+    if (s.level_row < 0) return;
+    const Extent extent = pays(k / in.count, s) ? found[s.level_row] : whole_extent(s.level.width, s.level.height);
+    if (extent.low[0] <= extent.high[0]) plan_sprite(in, k, extent, s);
   });
 }
 

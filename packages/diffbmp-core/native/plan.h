@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "diffbmp/codes.h"
 #include "diffbmp/span.h"
 #include "memory.h"
 
@@ -20,9 +21,6 @@ constexpr int kTileWidth = 128;
 constexpr int kTileHeight = 16;
 
 constexpr int kMostLanes = 8;  // of the widest vectors that the kernels are compiled for
-
-enum class Filter : int { kMipmap, kTrilinear, kBilinear, kNearest };
-enum class Blend : int { kOver, kAdd };
 
 // The tensors of one call, as CompositeInputs describes them.
 template <class Real>

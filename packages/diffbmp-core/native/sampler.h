@@ -48,7 +48,7 @@ struct Texels {
 
 template <class Real, int kChannels, Lookup kLookup>
 struct Sampler {
-  static constexpr bool kNearest = kLookup == Lookup::kNearest, kTwo = kLookup == Lookup::kTrilinear;
+  static constexpr bool kNearest = kLookup == Lookup::kNearestTexel, kTwo = kLookup == Lookup::kTrilinear;
 
   const Footprints<Real, kChannels, kLookup>& footprints;
   const Real *texels, *below, *coarse_texels, *coarse_below;

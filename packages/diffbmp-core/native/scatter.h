@@ -62,7 +62,7 @@ void scatter(const Backward<Real>& job, const SpritePlan<Real>& s, const TileAre
         gradient[2] = own * double(blue[at]);
         gradient[3] = coverage;
       }
-      give<Real, kChannels, kLookup == Lookup::kNearest>(job, s.level, footprints.fine, g, l, gradient, 1.0 - coarse);
+      give<Real, kChannels, kLookup == Lookup::kNearestTexel>(job, s.level, footprints.fine, g, l, gradient, 1.0 - coarse);
       if constexpr (kTwo)
         give<Real, kChannels, false>(job, s.coarser, footprints.coarse[0], g, l, gradient, coarse);
     }

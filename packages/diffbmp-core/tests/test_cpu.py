@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from diffbmp.plugins.registry import registry
 from diffbmp.rendering import cpu
 from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.reference import Reference
-from diffbmp.rendering.renderer import CompositeInputs
+from diffbmp.rendering.renderer import BLENDS, FILTERS, CompositeInputs
 from diffbmp.testing import RendererConformance
 
 WIDTHS = list(cpu.instruction_sets())
@@ -169,10 +172,38 @@ class TestFetch:
         assert 0 < times["plain"] < 1
 
 
+class TestCodes:
+    """Blend modes and filters go to kernels as numbers, which ``diffbmp/codes.h`` gives."""
+
+    @pytest.mark.parametrize(("macro", "names"), [("DIFFBMP_EACH_BLEND", BLENDS), ("DIFFBMP_EACH_FILTER", FILTERS)])
+    def test_names_have_the_header_s_order(self, macro: str, names: tuple[str, ...]) -> None:
+        header = (Path(diffbmp.get_include()) / "diffbmp" / "codes.h").read_text()
+        found = re.search(rf"#define {macro}\(X\)((?:.*\\\n)*.*)", header)
+        assert found is not None
+        assert tuple(re.findall(r'X\(\w+, "(\w+)"\)', found[1])) == names
+
+    def test_an_extension_with_other_numbers_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = SimpleNamespace(blends=list(BLENDS), filters=list(reversed(FILTERS)))
+        monkeypatch.setitem(sys.modules, "diffbmp._native", other)  # type: ignore[arg-type]
+        monkeypatch.setattr(cpu, "_native", cpu._import_native())
+        assert Cpu.unavailable(torch.device("cpu")) == (
+            "its compiled extension is of another version; reinstall diffbmp-core"
+        )
+        assert cpu.instruction_sets() == ()
+
+    def test_inputs_give_the_numbers(self) -> None:
+        inputs = SMALL.inputs()
+        codes = [
+            (changed.blend_code, changed.filter_code)
+            for changed in (dataclasses.replace(inputs, blend=b, filter=f) for b in BLENDS for f in FILTERS)
+        ]
+        assert codes == [(b, f) for b in range(2) for f in range(4)]
+
+
 class TestHeaders:
     def source(self, tmp_path: Path) -> Path:
         headers = sorted((Path(diffbmp.get_include()) / "diffbmp").glob("*.h"))
-        names = ["base.h", "frame.h", "level.h", "over.h", "span.h", "texture.h"]
+        names = ["base.h", "codes.h", "frame.h", "level.h", "over.h", "span.h", "texture.h"]
         assert [header.name for header in headers] == names
         path = tmp_path / "use.cpp"
         path.write_text(

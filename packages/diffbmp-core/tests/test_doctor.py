@@ -39,6 +39,24 @@ class Absent(Reference):
         return f"it needs [more] than {device}"
 
 
+class Narrow(Reference):
+    """A renderer that cannot draw what a fit asks for."""
+
+    name = "narrow"
+    priority = 3000
+    blends = ("add",)
+    texel_gradients = False
+
+
+class Sketchy(Reference):
+    """A renderer that nobody gets unless he names it."""
+
+    name = "sketchy"
+    priority = 4000
+    exact = False
+    stochastic = True
+
+
 class Extras:
     def __init__(self, *renderers: type[diffbmp.Renderer]) -> None:
         self.renderers = renderers
@@ -87,10 +105,39 @@ def test_the_preferred_renderer_that_can_draw_is_chosen_and_why(found: Registry)
     cpu = doctor_report()["devices"][0]
     assert [renderer["name"] for renderer in cpu["renderers"]][:2] == ["absent", "fast"]
     assert cpu["renderers"][0]["unavailable"] == "it needs [more] than cpu"
-    assert cpu["renderers"][1] == {"name": "fast", "plugin": "extras", "priority": 1000, "unavailable": None}
+    assert cpu["renderers"][1] == {
+        "name": "fast",
+        "plugin": "extras",
+        "priority": 1000,
+        "unavailable": None,
+        "only_by_name": None,
+        "dtypes": ["float32", "float64"],
+        "blends": ["over", "add"],
+        "filters": ["mipmap", "trilinear", "bilinear", "nearest_texel"],
+        "texel_gradients": True,
+        "layers": True,
+        "exact": True,
+        "stochastic": False,
+        "limits": [],
+    }
     assert cpu["chosen"] == "fast"
     assert cpu["why"] == "it is the most preferred one that can draw here; 'absent' cannot"
     assert doctor_report()["chosen"]["renderer"] == "fast"
+
+
+def test_renderers_that_must_be_named_or_that_lack_what_a_fit_asks_for_are_passed_over(
+    found: Registry, run: Callable[..., Result]
+) -> None:
+    found.add(Extras(Sketchy, Narrow, Fast), "extras")
+    cpu = doctor_report()["devices"][0]
+    assert [renderer["name"] for renderer in cpu["renderers"]][:3] == ["sketchy", "narrow", "fast"]
+    assert [renderer["unavailable"] for renderer in cpu["renderers"]][:3] == [None, None, None]
+    assert cpu["renderers"][0]["only_by_name"] == "it has a look of its own"
+    assert cpu["chosen"] == "fast"
+    assert cpu["why"] == ("it is the most preferred one that can draw here; 'narrow' cannot; 'sketchy' only by name")
+    lines = [" ".join(line.split()) for line in run("doctor").stdout.splitlines()]
+    assert "sketchy extras 4000 a look of its own; random gradients available by name" in lines
+    assert "narrow extras 3000 add only; no texel gradients available" in lines
 
 
 def test_without_a_renderer_that_is_preferred_and_absent(found: Registry) -> None:

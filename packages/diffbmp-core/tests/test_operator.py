@@ -12,18 +12,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import diffbmp
 from diffbmp import CompositeInputs, DiffbmpError, composite, over_background
-from diffbmp.rendering.selection import registry, resolve_renderer
+from diffbmp.plugins.registry import registry
+from diffbmp.rendering.keys import renderer_key
 from diffbmp.testing import TEXTURE_SETS, random_atlas, random_inputs
 
 SIZE = (9, 11)
 
 
-def operands(inputs: CompositeInputs, *, grad: bool) -> tuple[list[Tensor], list[Any]]:
+def operands(inputs: CompositeInputs, *, grad: bool, renderer: str = "reference") -> tuple[list[Tensor], list[Any]]:
     """Return the operator's tensors and its constants."""
     floats = [inputs.frame, inputs.opacity, inputs.color, inputs.color_blend]
     tensors = [value.clone().requires_grad_(grad) for value in floats]
     tensors += [inputs.texture, inputs.texels.clone().requires_grad_(grad), inputs.levels, inputs.textures]
-    return tensors, [inputs.height, inputs.width, inputs.blend, inputs.filter, "reference"]
+    return tensors, [inputs.height, inputs.width, inputs.blend, inputs.filter, renderer]
 
 
 SAMPLES = {
@@ -179,11 +180,11 @@ class TestFake:
         assert state.shape == (2, 0, *SIZE)
         assert state.dtype == torch.float32
 
-    def test_state_planes_come_from_the_renderer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_state_planes_come_from_the_renderer(self) -> None:
         class Keeping(diffbmp.Renderer):
             """Fills its state."""
 
-            name = "reference"
+            name = "keeping"
             state_planes = 3
 
             def forward(self, inputs: CompositeInputs) -> tuple[Tensor, Tensor]:
@@ -197,12 +198,8 @@ class TestFake:
                 others = (torch.zeros_like(v) for v in (inputs.opacity, inputs.color, inputs.color_blend))
                 return diffbmp.Gradients(total, *others, texels=torch.zeros_like(inputs.texels))
 
-        resolve_renderer.cache_clear()
-        monkeypatch.setattr(registry(), "create", lambda *_: Keeping())
-        try:
-            tensors, constants = operands(sample("batch"), grad=True)
-            torch.library.opcheck(torch.ops.diffbmp.composite.default, (*tensors, *constants))
-            torch.ops.diffbmp.composite(*tensors, *constants)[0].sum().backward()
-            assert float(tensors[0].grad[0, 0, 0, 0]) == 5.0 * 2 * 3 * SIZE[0] * SIZE[1]
-        finally:
-            resolve_renderer.cache_clear()
+        keeping = Keeping()
+        tensors, constants = operands(sample("batch"), grad=True, renderer=renderer_key(keeping))
+        torch.library.opcheck(torch.ops.diffbmp.composite.default, (*tensors, *constants))
+        torch.ops.diffbmp.composite(*tensors, *constants)[0].sum().backward()
+        assert float(tensors[0].grad[0, 0, 0, 0]) == 5.0 * 2 * 3 * SIZE[0] * SIZE[1]

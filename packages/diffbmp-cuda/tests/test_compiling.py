@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 from cuda.bindings import nvrtc
 
+from diffbmp import get_include
+from diffbmp.rendering.renderer import BLENDS
 from diffbmp_cuda import compiling
 from diffbmp_cuda.availability import architecture_for
 from diffbmp_cuda.compiling import CACHE_VARIABLE, CubinCache, compile_kernel, open_cache
-from diffbmp_cuda.pipeline import BLENDS, LOOKUPS
+from diffbmp_cuda.pipeline import LOOKUPS
 from diffbmp_cuda.resources import every_kernel, kernel_resources
 from diffbmp_cuda.sources import KERNELS, Kernel, source_of
 
@@ -68,7 +71,7 @@ class TestEveryCard:
     def test_every_choice_is_all_that_the_pipeline_asks_for(self) -> None:
         forward = {kernel.macros for kernel in every_kernel() if kernel.name == "forward"}
         names = ("DIFFBMP_LOOKUP", "DIFFBMP_BLEND", "DIFFBMP_HALF_TEXELS")
-        asked = itertools.product(set(LOOKUPS.values()), set(BLENDS.values()), (0, 1))
+        asked = itertools.product(set(LOOKUPS.values()), range(len(BLENDS)), (0, 1))
         assert forward == {tuple(zip(names, values, strict=True)) for values in asked}
 
     def test_a_card_between_two_that_are_known_gets_the_older(self) -> None:
@@ -84,6 +87,13 @@ class TestSource:
         assert '#include "' not in text
         assert text.count("DIFFBMP_INLINE bool is_finite(T a)") == 1
         assert f"\n{name}(" in text
+
+    def test_lookups_have_the_numbers_of_core_s_header(self) -> None:
+        header = (Path(get_include()) / "diffbmp" / "codes.h").read_text()
+        found = re.search(r"enum class Lookup : int \{ (.*?) \};", header)
+        assert found is not None
+        assert found[1].split(", ") == ["kBilinear", "kTrilinear", "kNearestTexel"]
+        assert LOOKUPS == {"mipmap": 0, "trilinear": 1, "bilinear": 0, "nearest_texel": 2}
 
     def test_sampling_is_core_s(self) -> None:
         assert "DIFFBMP_INLINE Sample<V> bilinear(" in source_of("forward")

@@ -25,9 +25,9 @@ THREADS = 128
 TILE, BIN, CHUNK = 16, 64, 32
 PLAN_BYTES, BOUNDS_INTS = 120, 14
 PARTS, ACCUMULATOR = 12, 10
-FILTERS = ("mipmap", "trilinear", "bilinear", "nearest_texel")
 LOOKUPS = {"mipmap": 0, "trilinear": 1, "bilinear": 0, "nearest_texel": 2}
-BLENDS = {"over": 0, "add": 1}
+"""The number of Lookup (diffbmp/codes.h) that each filter comes to: what kernels are compiled for."""
+
 MOST_SPRITES = 2**30
 MOST_PIXELS = 2**23
 MOST_TILES = 2**31 - 1
@@ -66,7 +66,7 @@ def forward_kernel(inputs: CompositeInputs, choices: Choices) -> Kernel:
         "forward",
         (
             ("DIFFBMP_LOOKUP", LOOKUPS[inputs.filter]),
-            ("DIFFBMP_BLEND", BLENDS[inputs.blend]),
+            ("DIFFBMP_BLEND", inputs.blend_code),
             ("DIFFBMP_HALF_TEXELS", int(choices.half_texels)),
         ),
     )
@@ -133,7 +133,7 @@ def backward(
     totals = [torch.empty_like(value) for value in values]
     arguments = [
         inputs.frame, inputs.texture, inputs.levels, inputs.textures, plans, bounds, sums,
-        ctypes.c_int(int(choices.exact)), ctypes.c_int(FILTERS.index(inputs.filter)), ctypes.c_longlong(sprites),
+        ctypes.c_int(int(choices.exact)), ctypes.c_int(inputs.filter_code), ctypes.c_longlong(sprites),
         ctypes.c_longlong(inputs.textures.shape[0]), *totals,
     ]  # fmt: skip
     launcher.launch(Kernel("reduce"), -(-sprites // THREADS), arguments)
@@ -156,7 +156,7 @@ def _prepare(inputs: CompositeInputs, launcher: Launcher) -> tuple[Tensor, Tenso
     arguments: list[Argument] = [
         inputs.frame, inputs.opacity, inputs.color, inputs.color_blend, inputs.texture, inputs.levels, inputs.textures,
         ctypes.c_longlong(sprites), ctypes.c_longlong(inputs.textures.shape[0]), ctypes.c_int(inputs.width),
-        ctypes.c_int(inputs.height), ctypes.c_int(FILTERS.index(inputs.filter)), plans, bounds,
+        ctypes.c_int(inputs.height), ctypes.c_int(inputs.filter_code), plans, bounds,
     ]  # fmt: skip
     launcher.launch(Kernel("setup"), -(-sprites // THREADS), arguments)
 

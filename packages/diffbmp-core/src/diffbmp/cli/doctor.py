@@ -22,7 +22,8 @@ from diffbmp.cli.plugins import print_findings
 from diffbmp.plugins.record import UNKNOWN
 from diffbmp.plugins.registry import registry
 from diffbmp.plugins.report import is_slow, plugin_report
-from diffbmp.rendering.selection import choose_device, choose_renderer, renderer_choices
+from diffbmp.rendering.claims import limits
+from diffbmp.rendering.selection import RendererChoice, choose_device, choose_renderer, renderer_choices
 from diffbmp.version import __version__
 
 __all__ = ["doctor_command", "doctor_report"]
@@ -49,10 +50,11 @@ def doctor_report() -> dict[str, Any]:
     """Return what this machine has, as JSON values.
 
     ``system``, ``torch`` and ``libraries`` are what is installed; memory is in bytes. Each item of ``devices`` has
-    ``device``, ``name``, ``memory``, ``renderers`` (the most preferred first, each with ``unavailable``: why it
-    cannot draw there, or None), ``chosen`` (the renderer's name, None where none can draw) and ``why``. ``chosen``
-    is what a fit takes that names no device and no renderer. ``plugins`` are those with problems and
-    those that are slow to load, as ``plugin_report`` gives them.
+    ``device``, ``name``, ``memory``, ``renderers`` (the most preferred first, each with what it can do and with
+    ``unavailable``: why it cannot draw there, or None; ``only_by_name``: why it draws only where it is named, or None),
+    ``chosen`` (the renderer's name, None where none can draw) and ``why``. ``chosen`` is what a fit takes that names no
+    device and no renderer. ``plugins`` are those with problems and those that are slow to load, as ``plugin_report``
+    gives them.
     """
     plugins = plugin_report(registry())
     cuda, reason = _cuda()
@@ -120,44 +122,65 @@ def _device(device: torch.device) -> dict[str, Any]:
         capability = f"compute capability {properties.major}.{properties.minor}"
         name, memory = f"{properties.name}, {capability}", properties.total_memory
     choices = renderer_choices(device)
-    usable = [choice.name for choice in choices if choice.unavailable is None]
+    usable = [choice.name for choice in renderer_choices(device, blend=BLEND, filter=FILTER) if choice.automatic]
     chosen = _quietly_chosen(device) if usable else None
     return {
         "device": str(device),
         "name": name,
         "memory": memory,
-        "renderers": [
-            {
-                "name": choice.name,
-                "plugin": choice.owner,
-                "priority": choice.priority,
-                "unavailable": choice.unavailable,
-            }
-            for choice in choices
-        ],
+        "renderers": [_renderer(choice) for choice in choices],
         "chosen": chosen,
-        "why": _why(chosen, [choice.name for choice in choices], usable),
+        "why": _why(chosen, choices, usable),
+    }
+
+
+BLEND, FILTER = "over", "mipmap"
+"""What a fit asks of its renderer where nothing else is set."""
+
+
+def _renderer(choice: RendererChoice) -> dict[str, Any]:
+    cls = choice.cls
+    return {
+        "name": choice.name,
+        "plugin": choice.owner,
+        "priority": choice.priority,
+        "unavailable": choice.unavailable,
+        "only_by_name": choice.only_by_name,
+        "dtypes": [str(dtype).removeprefix("torch.") for dtype in cls.dtypes],
+        "blends": list(cls.blends),
+        "filters": list(cls.filters),
+        "texel_gradients": cls.texel_gradients,
+        "layers": cls.draws_layers,
+        "exact": cls.exact,
+        "stochastic": cls.stochastic,
+        "limits": list(limits(cls)),
     }
 
 
 def _chosen() -> dict[str, str]:
     with warnings.catch_warnings(action="ignore"):
-        device = choose_device("auto", "auto")
+        device = choose_device("auto", "auto", blend=BLEND, filter=FILTER)
     return {"device": str(device), "renderer": _quietly_chosen(device)}
 
 
 def _quietly_chosen(device: torch.device) -> str:
     """Return the renderer of a device; that it is a fallback is said in the report, not beside it."""
     with warnings.catch_warnings(action="ignore"):
-        return choose_renderer("auto", device)
+        return choose_renderer("auto", device, blend=BLEND, filter=FILTER)
 
 
-def _why(chosen: str | None, names: list[str], usable: list[str]) -> str:
+def _why(chosen: str | None, choices: list[RendererChoice], usable: list[str]) -> str:
+    names = [choice.name for choice in choices]
     if chosen is None:
-        return "no renderer can draw here"
-    passed = [f"'{name}'" for name in names[: names.index(chosen)]]
+        return "no renderer can draw here unless it is named"
+    passed = choices[: names.index(chosen)]
+    named = [f"'{c.name}'" for c in passed if c.unavailable is None and c.only_by_name is not None]
+    lacking = [f"'{c.name}'" for c in passed if c.unavailable is not None or c.only_by_name is None]
     if passed:
-        return f"it is the most preferred one that can draw here; {' and '.join(passed)} cannot"
+        clauses = ["it is the most preferred one that can draw here"]
+        clauses += [f"{' and '.join(lacking)} cannot"] if lacking else []
+        clauses += [f"{' and '.join(named)} only by name"] if named else []
+        return "; ".join(clauses)
     if len(usable) == 1:
         return "it is the only one that can draw here" if len(names) > 1 else "it is the only one"
     return "it is the most preferred one"
@@ -192,16 +215,21 @@ def _print(report: dict[str, Any]) -> None:
     print_table(["library", "version", "needed by"], _library_rows(report["libraries"]), title="\nLibraries")
     for device in report["devices"]:
         rows = [
-            [r["name"], r["plugin"], str(r["priority"]), "available" if r["unavailable"] is None else r["unavailable"]]
-            for r in device["renderers"]
+            [r["name"], r["plugin"], str(r["priority"]), "; ".join(r["limits"]), _state(r)] for r in device["renderers"]
         ]
         title = f"\nRenderers on {device['device']}" + (f" ({device['name']})" if device["name"] else "")
-        print_table(["renderer", "plugin", "priority", "state"], rows, title=title)
+        print_table(["renderer", "plugin", "priority", "limits", "state"], rows, title=title)
         console.print(f"chosen on {device['device']}: {device['chosen'] or 'none'}; {device['why']}.", markup=False)
     chosen = report["chosen"]
     console.print()
     console.print(f"A fit would be drawn by {chosen['renderer']} on {chosen['device']}.", markup=False)
     print_findings(report["plugins"])
+
+
+def _state(renderer: dict[str, Any]) -> str:
+    if renderer["unavailable"] is not None:
+        return str(renderer["unavailable"])
+    return "available" if renderer["only_by_name"] is None else "available by name"
 
 
 def _machine(report: dict[str, Any]) -> Iterator[list[str]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffbmp.exporters.placed import PlacedStamp, level_pixels
 from diffbmp.exporters.stack import picked
 from diffbmp.rendering.layers import draw_layers
+from diffbmp.rendering.sampling import texels_per_unit
 from diffbmp.scene.scene import Scene
 
 __all__ = ["SHARED", "Face", "FacePixels", "Faces", "Look", "Matrix"]
@@ -126,7 +127,8 @@ def _is_shrunk(scene: Scene, stamp: PlacedStamp, scale: float) -> bool:
     first, _, _ = scene.atlas.table[stamp.texture].tolist()
     _, width, height = scene.atlas.levels[first + stamp.level].tolist()
     a, b, _, c, d, _ = stamp.frame
-    return bool(max(width / math.hypot(a, c), height / math.hypot(b, d)) > 2 * scale * SHRUNK)
+    across, down = texels_per_unit(width) / math.hypot(a, c), texels_per_unit(height) / math.hypot(b, d)
+    return bool(max(across, down) > scale * SHRUNK)
 
 
 @torch.no_grad()
@@ -164,8 +166,8 @@ def _placed_level(scene: Scene, stamp: PlacedStamp) -> tuple[Matrix, tuple[int, 
     first, _, _ = scene.atlas.table[stamp.texture].tolist()
     _, width, height = scene.atlas.levels[first + stamp.level].tolist()
     a, b, tx, c, d, ty = stamp.frame
-    ax, cx = 2 * a / width, 2 * c / width
-    by, dy = 2 * b / height, 2 * d / height
+    across, down = texels_per_unit(width), texels_per_unit(height)
+    ax, cx, by, dy = a / across, c / across, b / down, d / down
     return (ax, cx, by, dy, tx - a - b - ax - by, ty - c - d - cx - dy), (width + 2, height + 2)
 
 

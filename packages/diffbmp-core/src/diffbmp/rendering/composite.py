@@ -10,7 +10,8 @@ from torch import Tensor
 import diffbmp.rendering.operator  # noqa: F401 - registers torch.ops.diffbmp
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.rendering.renderer import BLENDS, FILTERS
+from diffbmp.rendering.keys import renderer_key
+from diffbmp.rendering.renderer import BLENDS, FILTERS, Renderer
 
 __all__ = ["composite", "over_background"]
 
@@ -27,7 +28,8 @@ def composite(
     alpha_max: float = 1.0,
     blend: str = "over",
     filter: str = "mipmap",
-    renderer: str = "auto",
+    renderer: str | Renderer = "auto",
+    seed: Tensor | int | None = None,
 ) -> Tensor:
     """Composite textured sprites onto a transparent canvas, differentiably (docs/rendering.md; paper, Eqs. 1 to 6).
 
@@ -48,13 +50,16 @@ def composite(
         blend: "over" (order matters) or "add".
         filter: "mipmap" (bilinear in the mip level nearest to the footprint), "trilinear", "bilinear" (no mips)
             or "nearest_texel".
-        renderer: a registered name, "auto", or a key made by ``renderer_key``.
+        renderer: a registered name, "auto", a renderer made on the spot, or a key made by ``renderer_key``.
+        seed: of a renderer whose gradients are random: a whole number, or int64 ``()`` on the CPU, such as the number
+            of the step. Every other renderer ignores it.
 
     Returns:
         Premultiplied RGBA ``(..., 4, H, W)`` in the dtype of ``frame``.
 
     Raises:
-        DiffbmpError: where shapes, dtypes, devices or names do not fit together; on the CPU also for a NaN or
+        DiffbmpError: where shapes, dtypes, devices or names do not fit together, or the renderer cannot draw what is
+            asked for; on the CPU also for a NaN or
             an infinity in an input or a texture index out of range (on an accelerator that would cost a
             synchronisation, so NaN goes through to the pixels there).
     """
@@ -91,10 +96,26 @@ def composite(
         frame = torch.cat([frame[..., :2] * extent[..., None, :], frame[..., 2:]], dim=-1)
     image, _ = torch.ops.diffbmp.composite(
         frame, flat(opacity) * alpha_max, flat(color, 3), flat(color_blend), texture,
-        atlas.texels, atlas.levels, atlas.table, *size, blend, filter, renderer,
+        atlas.texels, atlas.levels, atlas.table, *size, blend, filter, renderer_key(renderer), _seed(seed),
     )  # fmt: skip
     result: Tensor = image.view(*batch, 4, *size)
     return result
+
+
+def _seed(seed: Tensor | int | None) -> Tensor | None:
+    """Return a seed as the operator takes it."""
+    if isinstance(seed, Tensor):
+        if seed.shape or seed.dtype != torch.int64 or seed.device.type != "cpu":
+            raise DiffbmpError(
+                f"seed must be a whole number, or int64 of shape () on the CPU, got {seed.dtype} of shape "
+                f"{tuple(seed.shape)} on {seed.device}."
+            )
+        return seed
+    if seed is None:
+        return None
+    if not isinstance(seed, int | torch.SymInt) or not -(2**63) <= seed < 2**63:
+        raise DiffbmpError(f"seed must be a whole number of 64 bits, got {seed!r}.")
+    return torch.tensor(seed, dtype=torch.int64, device="cpu")
 
 
 def over_background(image: Tensor, background: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,11 +18,15 @@ __all__ = ["Cpu", "instruction_sets"]
 
 
 def _import_native() -> ModuleType | str:
-    """Return the extension module, or why there is none."""
+    """Return the extension module, or why there is none that can be used."""
     try:
-        return importlib.import_module("diffbmp._native")
+        native = importlib.import_module("diffbmp._native")
     except ImportError as error:
         return f"its compiled extension is missing ({error}); reinstall diffbmp-core with a C++17 compiler at hand"
+    # Blend modes and filters go to the kernels as numbers (diffbmp/codes.h).
+    if [getattr(native, name, None) for name in ("blends", "filters")] != [list(BLENDS), list(FILTERS)]:
+        return "its compiled extension is of another version; reinstall diffbmp-core"
+    return native
 
 
 _native = _import_native()
@@ -43,7 +47,7 @@ class Cpu(Renderer):
 
     name = "cpu"
     priority = 0
-    dtypes = (torch.float32, torch.float64)
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     draws_layers = True
 
     class Settings(SettingsModel):
@@ -123,8 +127,8 @@ class Cpu(Renderer):
                 *(value.detach() for value in (*tensors, inputs.levels, inputs.textures)),
                 inputs.height,
                 inputs.width,
-                BLENDS.index(inputs.blend),
-                FILTERS.index(inputs.filter),
+                inputs.blend_code,
+                inputs.filter_code,
                 self.settings.threads or torch.get_num_threads(),
                 "" if self.settings.simd == "auto" else self.settings.simd,
                 *arguments,

@@ -14,7 +14,8 @@ from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.operator import check_values
 from diffbmp.rendering.quantize import split_opacity
 from diffbmp.rendering.renderer import FILTERS, CompositeInputs, Renderer
-from diffbmp.rendering.sampling import invert_frames, mip_levels
+from diffbmp.rendering.returned import draw_layer_bytes, draw_layers_of
+from diffbmp.rendering.sampling import invert_frames, mip_levels, texels_per_unit
 from diffbmp.rendering.selection import renderer_choices, renderer_for, resolve_renderer
 from diffbmp.rendering.sprites import Sprites
 
@@ -50,7 +51,7 @@ def draw_layers(
     size: tuple[int, int],
     alpha_max: float = 1.0,
     filter: str = "mipmap",
-    renderer: str = "auto",
+    renderer: str | Renderer = "auto",
 ) -> Iterator[Layer]:
     """Draw each sprite of one canvas alone, in floats, the back first; batch by batch, so that memory stays small.
 
@@ -62,18 +63,20 @@ def draw_layers(
         size: canvas height and width in pixels, at which layers are cut off.
         alpha_max: factor on every opacity.
         filter: texture filter; see ``composite``.
-        renderer: the renderer to draw with. Where it has no ``layers`` the best of the CPU's draws.
+        renderer: the renderer to draw with: a name, "auto", an object or a key of ``renderer_key``. Where it has no
+            ``layers`` the best of the CPU's draws, which makes the same picture.
 
     Yields:
         Premultiplied float32 ``(4, height, width)`` on the device of the renderer that draws.
 
     Raises:
-        DiffbmpError: for a batch of canvases, NaN or infinity, or an unknown renderer.
+        DiffbmpError: for a batch of canvases, NaN or infinity, an unknown renderer, or one that lacks the filter or has
+            a look of its own and no layers.
     """
     inputs, drawing = _prepared(sprites, atlas, size, alpha_max, filter, renderer)
     boxes = layer_boxes(inputs)
     for batch, part in _batches(inputs, boxes):
-        flat = drawing.layers(part, boxes[batch])
+        flat = draw_layers_of(drawing, part, boxes[batch])
         yield from _cut(flat, boxes[batch], batch)
 
 
@@ -84,7 +87,7 @@ def straight_layers(
     size: tuple[int, int],
     alpha_max: float = 1.0,
     filter: str = "mipmap",
-    renderer: str = "auto",
+    renderer: str | Renderer = "auto",
 ) -> Iterator[Layer]:
     """Draw each sprite of one canvas alone, as files hold layers: 8 bits, straight alpha, an opacity for the whole.
 
@@ -100,7 +103,7 @@ def straight_layers(
     boxes = layer_boxes(inputs)
     opacity = byte.tolist()
     for batch, part in _batches(inputs, boxes):
-        flat, shown = drawing.layer_bytes(part, boxes[batch])
+        flat, shown = draw_layer_bytes(drawing, part, boxes[batch])
         inner = shown.tolist()
         for layer in _cut(flat.cpu(), boxes[batch], batch):
             left, top, width, height = inner[layer.sprite - batch.start]
@@ -136,7 +139,7 @@ def layer_boxes(inputs: CompositeInputs) -> Tensor:
     reach = torch.ones_like(double.frame[0, :, :, 2])  # (N, 2): of u and v
     for level, _, _ in mip_levels(double, inverse):
         size = inputs.levels[level[0], 1:].to(reach)
-        reach = reach.maximum(1 + 1 / size)
+        reach = reach.maximum(1 + 0.5 / texels_per_unit(size))
     frame = double.frame[0]
     half = (frame[..., :2].abs() * reach[:, None, :]).sum(dim=-1)
     limit = torch.tensor([inputs.width, inputs.height], device=frame.device, dtype=frame.dtype)
@@ -149,10 +152,10 @@ def layer_boxes(inputs: CompositeInputs) -> Tensor:
 
 
 def _prepared(
-    sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, renderer: str
+    sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, renderer: str | Renderer
 ) -> tuple[CompositeInputs, Renderer]:
     """Return the sprites as inputs on the device of the renderer that draws them, and that renderer."""
-    drawing, device = _drawing(renderer, sprites.frame.device, sprites.frame.dtype)
+    drawing, device = _drawing(renderer, sprites.frame.device, sprites.frame.dtype, filter)
     return _inputs(sprites, atlas, size, alpha_max, filter, device), drawing
 
 
@@ -180,15 +183,22 @@ def _inputs(
     return inputs
 
 
-def _drawing(renderer: str, device: torch.device, dtype: torch.dtype) -> tuple[Renderer, torch.device]:
+def _drawing(
+    renderer: str | Renderer, device: torch.device, dtype: torch.dtype, filter: str
+) -> tuple[Renderer, torch.device]:
     """Return the renderer that draws the layers, and its device."""
-    chosen = renderer_for(renderer, device, dtype)
+    chosen = renderer_for(renderer, device, dtype, filter=filter)
     if chosen.draws_layers:
         return chosen, device
+    if not chosen.exact:
+        raise DiffbmpError(
+            f"Renderer '{chosen.name}' draws no layers, and has a look of its own that no other renderer can draw them "
+            "with; name another renderer for layers."
+        )
     cpu = torch.device("cpu")
-    for choice in renderer_choices(cpu):
-        if choice.unavailable is None and (drawing := resolve_renderer(choice.name)).draws_layers:
-            return drawing, cpu
+    for choice in renderer_choices(cpu, filter=filter):
+        if choice.automatic and choice.cls.draws_layers:
+            return resolve_renderer(choice.name), cpu
     raise DiffbmpError("No renderer of this installation draws layers.")
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.rendering.renderer import CompositeInputs
+from diffbmp.rendering.keys import split_key
+from diffbmp.rendering.renderer import CompositeInputs, Renderer
+from diffbmp.rendering.returned import draw, take_gradients
 from diffbmp.rendering.selection import renderer_for
 
 __all__ = ["check_values"]
@@ -29,20 +31,32 @@ def composite_op(
     blend: str,
     filter: str,
     renderer: str,
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw sprites; see ``CompositeInputs`` for the arguments and ``Renderer.forward`` for what is returned.
 
     Raises:
-        DiffbmpError: on the CPU, for a NaN or an infinity or an index that is none of a texture.
+        DiffbmpError: where the renderer cannot draw this; on the CPU also for a NaN or an infinity or an out-of-range
+            texture index.
     """
     if frame.device.type == "cpu":
         check_values(frame, opacity, color, color_blend, texture, len(textures))
     inputs = CompositeInputs(
         frame.contiguous(), opacity.contiguous(), color.contiguous(), color_blend.contiguous(),
         texture.contiguous(), texels.contiguous(), levels.contiguous(), textures.contiguous(),
-        height, width, blend, filter,
+        height, width, blend, filter, seed,
     )  # fmt: skip
-    return renderer_for(renderer, frame.device, frame.dtype).forward(inputs)
+    return draw(_renderer(renderer, frame, blend, filter), inputs)
+
+
+def _renderer(key: str, frame: Tensor, blend: str, filter: str, *, texel_gradient: bool = False) -> Renderer:
+    """Return the renderer that draws.
+
+    Where it is "auto" it has gradients of texels, since forward cannot know whether backward will ask for them, and
+    both must be the same renderer.
+    """
+    texel_gradient = texel_gradient or split_key(key)[0] == "auto"
+    return renderer_for(key, frame.device, frame.dtype, blend=blend, filter=filter, texel_gradient=texel_gradient)
 
 
 def check_values(
@@ -77,9 +91,10 @@ def _composite_fake(
     blend: str,
     filter: str,
     renderer: str,
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     image = frame.new_empty((frame.shape[0], 4, height, width))
-    planes = renderer_for(renderer, frame.device, frame.dtype).state_planes
+    planes = _renderer(renderer, frame, blend, filter).state_planes
     return image, frame.new_empty((frame.shape[0], planes, height, width), dtype=torch.float32)
 
 
@@ -101,17 +116,25 @@ def composite_backward_op(
     filter: str,
     renderer: str,
     texel_gradient: bool,
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of frame, opacity, color, color_blend and texels (empty where not asked for)."""
     inputs = CompositeInputs(
         frame.contiguous(), opacity.contiguous(), color.contiguous(), color_blend.contiguous(),
         texture.contiguous(), texels.contiguous(), levels.contiguous(), textures.contiguous(),
-        height, width, blend, filter,
+        height, width, blend, filter, seed,
     )  # fmt: skip
-    drawing = renderer_for(renderer, frame.device, frame.dtype)
-    gradients = drawing.backward(inputs, state, grad_image.contiguous(), texel_gradient=texel_gradient)
-    texel_part = texels.new_empty(0) if gradients.texels is None else gradients.texels
-    return gradients.frame, gradients.opacity, gradients.color, gradients.color_blend, texel_part
+    drawing = _renderer(renderer, frame, blend, filter, texel_gradient=texel_gradient)
+    _require_seed(drawing, seed)
+    return take_gradients(drawing, inputs, state, grad_image.contiguous(), texel_gradient=texel_gradient)
+
+
+def _require_seed(renderer: Renderer, seed: Tensor | None) -> None:
+    if renderer.stochastic and seed is None:
+        raise DiffbmpError(
+            f"Renderer '{renderer.name}' estimates its gradients at random and has no seed; pass seed=, another one "
+            "for each step."
+        )
 
 
 @composite_backward_op.register_fake
@@ -132,6 +155,7 @@ def _composite_backward_fake(
     filter: str,
     renderer: str,
     texel_gradient: bool,
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (frame, opacity, color, color_blend)
     texel_part = torch.empty_like(texels) if texel_gradient else texels.new_empty(0)
@@ -140,8 +164,14 @@ def _composite_backward_fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:8], output[1])
-    ctx.constants = inputs[8:]
+    *constants, seed = inputs[8:]
+    blend, filter, renderer = constants[2:]
+    # What backward would refuse is refused here, before a loss is made of the image.
+    drawing = _renderer(renderer, inputs[0], blend, filter, texel_gradient=ctx.needs_input_grad[5])
+    _require_seed(drawing, seed)
+    ctx.renderer = drawing  # an object made on the spot lives as long as the graph
+    ctx.save_for_backward(*inputs[:8], output[1], seed)
+    ctx.constants = constants
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)  # the state has no gradient, and is large
 
@@ -149,11 +179,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, grad_image: Tensor | None, _grad_state: None) -> tuple[Tensor | None, ...]:
     if grad_image is None:  # the image took no part in the loss
         return (None,) * len(ctx.needs_input_grad)
-    *tensors, state = ctx.saved_tensors
+    *tensors, state, seed = ctx.saved_tensors
     texel_gradient = bool(ctx.needs_input_grad[5])
-    gradients = torch.ops.diffbmp.composite_backward(*tensors, state, grad_image, *ctx.constants, texel_gradient)
+    gradients = torch.ops.diffbmp.composite_backward(*tensors, state, grad_image, *ctx.constants, texel_gradient, seed)
     wanted = [gradients[index] if ctx.needs_input_grad[index] else None for index in range(4)]
-    return (*wanted, None, gradients[4] if texel_gradient else None, *[None] * 7)
+    return (*wanted, None, gradients[4] if texel_gradient else None, *[None] * 8)
 
 
 composite_op.register_autograd(_backward, setup_context=_save)

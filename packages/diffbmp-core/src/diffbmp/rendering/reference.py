@@ -1,13 +1,15 @@
 """The rendering equation in plain PyTorch, written to be read: the truth for every other renderer.
 
 Every sprite is evaluated at every pixel. Nothing is culled, so nothing can be culled wrongly. Memory is
-bounded by drawing a run of pixels at a time; the gradient is written out below, and adds up run by run.
+bounded by drawing one canvas, and a run of its pixels, at a time; the gradient is written out below, and adds up run by
+run. A canvas has the same bits alone and in a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -151,7 +153,7 @@ class Reference(Renderer):
 
     name = "reference"
     priority = -100
-    dtypes = (torch.float32, torch.float64)
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     draws_layers = True
 
     class Settings(SettingsModel):
@@ -165,8 +167,9 @@ class Reference(Renderer):
     def forward(self, inputs: CompositeInputs) -> tuple[Tensor, Tensor]:
         """Draw a run of pixels at a time."""
         image = inputs.frame.new_zeros(inputs.batch, 4, inputs.height * inputs.width)
-        for run, points in self._runs(inputs):
-            image[..., run] = composite_points(inputs, points)
+        for canvas, one in _canvases(inputs):
+            for run, points in self._runs(one):
+                image[canvas, :, run] = composite_points(one, points)
         state = image.new_zeros((inputs.batch, 0, inputs.height, inputs.width), dtype=torch.float32)
         return image.view(inputs.batch, 4, inputs.height, inputs.width), state
 
@@ -182,15 +185,16 @@ class Reference(Renderer):
         inputs_of_sprites = (inputs.frame, inputs.opacity, inputs.color, inputs.color_blend)
         frame, opacity, color, color_blend = (torch.zeros_like(value) for value in inputs_of_sprites)
         texels = torch.zeros_like(inputs.texels) if texel_gradient else None
-        for run, points in self._runs(inputs):
-            grad = grad_image.flatten(2)[..., run]
-            part = composite_points_adjoint(inputs, points, grad, texel_gradient=texel_gradient)
-            frame += part.frame
-            opacity += part.opacity
-            color += part.color
-            color_blend += part.color_blend
-            if texels is not None and part.texels is not None:
-                texels += part.texels
+        for canvas, one in _canvases(inputs):
+            for run, points in self._runs(one):
+                grad = grad_image[canvas].flatten(2)[..., run]
+                part = composite_points_adjoint(one, points, grad, texel_gradient=texel_gradient)
+                frame[canvas] += part.frame
+                opacity[canvas] += part.opacity
+                color[canvas] += part.color
+                color_blend[canvas] += part.color_blend
+                if texels is not None and part.texels is not None:
+                    texels += part.texels
         return Gradients(frame, opacity, color, color_blend, texels)
 
     def layers(self, inputs: CompositeInputs, boxes: Tensor) -> Tensor:
@@ -208,13 +212,21 @@ class Reference(Renderer):
         return torch.cat(parts)
 
     def _runs(self, inputs: CompositeInputs) -> Iterator[tuple[slice, Tensor]]:
-        """Yield slices of the flattened canvas with the pixel centres in them."""
-        if inputs.batch * inputs.count == 0:
-            return
-        step = max(1, self.settings.pairs // (inputs.batch * inputs.count))
+        """Yield slices of the flattened canvas, one that has sprites, with the pixel centres in them."""
+        step = max(1, self.settings.pairs // inputs.count)
         for start in range(0, inputs.height * inputs.width, step):
             stop = min(start + step, inputs.height * inputs.width)
             index = torch.arange(start, stop, device=inputs.frame.device)
             column = index % inputs.width
             line = torch.div(index, inputs.width, rounding_mode="floor")
             yield slice(start, stop), torch.stack([column, line], dim=-1).to(inputs.frame) + 0.5
+
+
+def _canvases(inputs: CompositeInputs) -> Iterator[tuple[slice, CompositeInputs]]:
+    """Yield every canvas of a batch by itself, where there are sprites to draw."""
+    for index in range(inputs.batch if inputs.count else 0):
+        canvas = slice(index, index + 1)
+        yield canvas, replace(
+            inputs, frame=inputs.frame[canvas], opacity=inputs.opacity[canvas], color=inputs.color[canvas],
+            color_blend=inputs.color_blend[canvas], texture=inputs.texture[canvas],
+        )  # fmt: skip

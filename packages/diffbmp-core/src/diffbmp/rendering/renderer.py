@@ -1,7 +1,8 @@
-"""The renderer interface: what a renderer is given, what it returns, and how it says that it cannot run."""
+"""The renderer interface: what a renderer is given, what it returns, and how it says what it can do."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -17,6 +18,8 @@ Blend = Literal["over", "add"]
 Filter = Literal["mipmap", "trilinear", "bilinear", "nearest_texel"]
 BLENDS: tuple[str, ...] = get_args(Blend)
 FILTERS: tuple[str, ...] = get_args(Filter)
+BLEND_CODES: dict[str, int] = {name: code for code, name in enumerate(BLENDS)}
+FILTER_CODES: dict[str, int] = {name: code for code, name in enumerate(FILTERS)}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class CompositeInputs:
         blend: "over" or "add".
         filter: "mipmap" (bilinear in the nearest level), "trilinear", "bilinear" (level 0 only) or
             "nearest_texel" (level 0 only).
+        seed: int64 ``()`` on the CPU, whatever the device of the others, or None where the caller gave none: what the
+            gradients of a stochastic renderer follow from. Every other renderer ignores it.
     """
 
     frame: Tensor
@@ -55,6 +60,7 @@ class CompositeInputs:
     width: int
     blend: str
     filter: str
+    seed: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -66,10 +72,20 @@ class CompositeInputs:
         """Number of sprites N on each canvas."""
         return self.frame.shape[1]
 
+    @property
+    def blend_code(self) -> int:
+        """Number by which kernels know the blend mode: ``Blend`` of ``diffbmp/codes.h`` (``diffbmp.get_include()``)."""
+        return BLEND_CODES[self.blend]
+
+    @property
+    def filter_code(self) -> int:
+        """Number by which kernels know the filter: ``Filter`` of ``diffbmp/codes.h``."""
+        return FILTER_CODES[self.filter]
+
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of the loss, each of the shape of its input; ``texels`` only where it was asked for."""
+    """Gradients of the loss, each of the shape and dtype of its input; ``texels`` None where it was not asked for."""
 
     frame: Tensor
     opacity: Tensor
@@ -78,12 +94,13 @@ class Gradients:
     texels: Tensor | None
 
 
-class Renderer(Plugin):
+class Renderer(Plugin, ABC):
     """Base of every renderer: forward and backward of the operator on flat tensors.
 
-    A renderer never sees autograd, batches of odd shape or a background; the operator takes care of them.
-    Register a subclass through the hook ``register_renderers``; ``diffbmp.testing`` holds the conformance
-    suite that it must pass.
+    A renderer never sees autograd, batches of odd shape or a background; the operator takes care of them. Its class
+    variables say what it can do, and it is asked for nothing else: whoever asks for more gets a ``DiffbmpError``.
+    Register a subclass through the hook ``register_renderers``, or pass an instance wherever a renderer is named;
+    ``diffbmp.testing`` holds the conformance suite that it must pass.
     """
 
     family: ClassVar[str] = "renderers"
@@ -92,28 +109,46 @@ class Renderer(Plugin):
     """The available renderer of the highest priority is chosen where the user names none."""
 
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
-    """What it draws; float32 at least."""
+    """What it draws: float32, float64 or both."""
 
-    state_planes: ClassVar[int] = 0
-    """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""
+    blends: ClassVar[tuple[Blend, ...]] = get_args(Blend)
+    """The blend modes that it draws."""
+
+    filters: ClassVar[tuple[Filter, ...]] = get_args(Filter)
+    """The filters that it reads textures with."""
+
+    texel_gradients: ClassVar[bool] = True
+    """Whether it has gradients of the textures' pixels; where not, ``backward`` is never asked for them."""
 
     draws_layers: ClassVar[bool] = False
     """Whether it has ``layers``; where not, the layers of exported files are drawn on the CPU."""
+
+    exact: ClassVar[bool] = True
+    """Whether it draws the rendering equation (docs/rendering.md). False for a look of its own: such a renderer draws
+    only where it is named, and nobody draws in its place."""
+
+    stochastic: ClassVar[bool] = False
+    """Whether its gradients are random estimates, a function of ``CompositeInputs.seed``; its pictures are not random.
+    Such a renderer draws only where it is named, and is given a seed wherever a gradient is wanted."""
+
+    state_planes: ClassVar[int] = 0
+    """Number S of float32 planes per canvas that ``forward`` saves for ``backward``."""
 
     @classmethod
     def unavailable(cls, device: torch.device) -> str | None:
         """Return why this renderer cannot draw on ``device``, in one clause, or None where it can."""
         return None
 
+    @abstractmethod
     def forward(self, inputs: CompositeInputs) -> tuple[Tensor, Tensor]:
-        """Draw.
+        """Draw. A canvas has the same bits alone and in a batch.
 
         Returns:
             The image ``(B, 4, H, W)``, premultiplied RGBA in the dtype of ``inputs.frame``, contiguous; and the
-            state ``(B, S, H, W)`` float32, kept as it is for ``backward``. Both newly allocated.
+            state ``(B, S, H, W)`` float32, contiguous, kept as it is for ``backward``. Both newly allocated.
         """
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    @abstractmethod
     def backward(
         self, inputs: CompositeInputs, state: Tensor, grad_image: Tensor, *, texel_gradient: bool
     ) -> Gradients:
@@ -125,7 +160,6 @@ class Renderer(Plugin):
             grad_image: ``(B, 4, H, W)``, contiguous.
             texel_gradient: whether the gradient of ``texels`` is wanted.
         """
-        raise NotImplementedError(f"{type(self).__name__}.backward")
 
     def layers(self, inputs: CompositeInputs, boxes: Tensor) -> Tensor:
         """Draw each sprite alone, into a box of its own; optional, see ``draws_layers``.

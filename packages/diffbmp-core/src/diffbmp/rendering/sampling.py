@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,14 +20,28 @@ __all__ = [
     "level_of_detail",
     "mip_levels",
     "sample_level",
+    "texel_position",
     "texels_adjoint",
+    "texels_per_unit",
 ]
+
+T = TypeVar("T", float, Tensor)
 
 MINIMUM_DETERMINANT = 1e-12
 """Below this determinant (a quarter of the sprite's area in square pixels) a frame is degenerate."""
 
 ROUND = 1e-10
 """A footprint is round where the squared difference of its squared axes is less than this of their squared sum."""
+
+
+def texels_per_unit(size: T) -> T:
+    """Return how many texels of a level one unit of u or v spans: half its width or height, as [-1, 1] is all of it."""
+    return size / 2
+
+
+def texel_position(uv: Tensor, size: Tensor) -> Tensor:
+    """Return where (u, v) is in a level of ``size`` (width, height): column and row, 0 at the centre of a texel."""
+    return (uv + 1) * texels_per_unit(size.to(uv)) - 0.5
 
 
 def invert_frames(frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,18 +90,18 @@ def detail_adjoint(inputs: CompositeInputs, inverse: Tensor, grad_detail: Tensor
     by_gram = torch.stack([torch.stack([1 + lean, cross], dim=-1), torch.stack([cross, 1 - lean], dim=-1)], dim=-2)
     # lambda = ln(2 longest^2) / (2 ln 2) + const, and d(J^T J) = 2 J.
     by_jacobian = jacobian @ by_gram / (math.log(2) * (p + r + root))[..., None, None]
-    return grad_detail[..., None, None] * by_jacobian / largest[..., None, None] * _half_sizes(inputs, inverse)
+    return grad_detail[..., None, None] * by_jacobian / largest[..., None, None] * _base_scale(inputs, inverse)
 
 
-def _half_sizes(inputs: CompositeInputs, like: Tensor) -> Tensor:
-    """Return half the width and height in texels of each sprite's texture, ``(B, N, 2, 1)``."""
+def _base_scale(inputs: CompositeInputs, like: Tensor) -> Tensor:
+    """Return the texels that a unit of u and of v spans in level 0 of each sprite's texture, ``(B, N, 2, 1)``."""
     base = inputs.levels[inputs.textures[inputs.texture, 0]]  # (B, N, 3): offset, width, height
-    return (base[..., 1:].to(like) / 2)[..., None]
+    return texels_per_unit(base[..., 1:].to(like))[..., None]
 
 
 def _footprint(inputs: CompositeInputs, inverse: Tensor) -> tuple[Tensor, Tensor]:
     """Return J over its largest entry, whose fourth powers cannot overflow, and that entry."""
-    jacobian = inverse * _half_sizes(inputs, inverse)
+    jacobian = inverse * _base_scale(inputs, inverse)
     largest = jacobian.detach().abs().amax(dim=(-2, -1))
     return jacobian / largest[..., None, None], largest
 
@@ -149,7 +164,7 @@ def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor) -> LevelSam
     row = inputs.levels[level][:, :, None, :]  # (B, N, 1, 3)
     offset, size = row[..., 0], row[..., 1:]
     channels = inputs.textures[inputs.texture, 2][:, :, None]
-    texel = (uv + 1) / 2 * size - 0.5  # column and row, 0 at the centre of the first texel
+    texel = texel_position(uv, size)
     nearest = inputs.filter == "nearest_texel"
     corner = (texel + 0.5 if nearest else texel).detach().floor()
     inside = ((corner >= (0 if nearest else -1)) & (corner < size.to(corner))).all(dim=-1)
@@ -178,7 +193,7 @@ def sample_level(inputs: CompositeInputs, level: Tensor, uv: Tensor) -> LevelSam
     top, bottom = torch.lerp(a, b, x), torch.lerp(c, d, x)
     by_texel = torch.stack([torch.lerp(b - a, d - c, y), bottom - top], dim=-1)
     weight = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]) * read
-    return LevelSample(torch.lerp(top, bottom, y), by_texel * (size[..., None, :] / 2), index, weight)
+    return LevelSample(torch.lerp(top, bottom, y), by_texel * texels_per_unit(size[..., None, :].to(uv)), index, weight)
 
 
 def texels_adjoint(inputs: CompositeInputs, sample: LevelSample, grad_value: Tensor) -> Tensor:

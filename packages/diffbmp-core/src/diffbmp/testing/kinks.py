@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffbmp.rendering.renderer import CompositeInputs
-from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
+from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels, texel_position
 from diffbmp.testing.tolerances import KINK_MARGIN
 
 __all__ = ["kink_mask", "level_margin"]
@@ -43,7 +43,7 @@ def kink_mask(inputs: CompositeInputs, margin: float = KINK_MARGIN) -> Tensor:
         uv = torch.einsum("bnij,bnpj->bnpi", inverse, offset)
         for level in levels:
             size = inputs.levels[level][:, :, None, 1:].double()
-            texel = (uv + 1) / 2 * size - 0.5 + shift
+            texel = texel_position(uv, size) + shift
             near = (texel - texel.round()).abs() <= margin
             touched = ((texel >= first - margin) & (texel <= size + margin)).all(dim=-1) & drawn[..., None]
             mask[:, run] |= (touched & near.any(dim=-1)).any(dim=1)

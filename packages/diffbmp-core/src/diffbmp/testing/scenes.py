@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +27,10 @@ TEXTURE_SETS: dict[str, TextureSizes] = {
     "one_texel": [(1, 1, 1), (4, 1, 1)],
     "large": [(1, 128, 96), (4, 70, 90)],
     "solid": [(0, 6, 6), (0, 1, 1), (1, 9, 9)],
+    "cut_out": [(1, 40, 40), (4, 40, 36)],
 }
-"""Channels, height and width of each texture; 0 channels stand for an alpha of 1 throughout."""
+"""Channels, height and width of each texture; 0 channels stand for an alpha of 1 throughout, and those of "cut_out" are
+clear outside of the ellipse that they enclose."""
 
 
 def random_atlas(sizes: TextureSizes, seed: int = 0, dtype: torch.dtype = torch.float32) -> Atlas:
@@ -36,6 +40,9 @@ def random_atlas(sizes: TextureSizes, seed: int = 0, dtype: torch.dtype = torch.
     for number, (channels, height, width) in enumerate(sizes):
         noise = torch.rand(max(1, channels), height, width, generator=random, dtype=torch.float64)
         pixels = torch.ones_like(noise) if channels == 0 else noise
+        if sizes is TEXTURE_SETS["cut_out"]:
+            y, x = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width))
+            pixels = pixels * (y[:, None] ** 2 + x**2 < 0.5)
         textures.append(Texture(f"noise-{number}", pixels.to(dtype)))
     return Atlas(textures)
 
@@ -125,26 +132,45 @@ class ConformanceScene:
 
     Attributes:
         name: what it tries.
-        build: returns the inputs, in float32 on the CPU; the same at every call.
+        make: returns the inputs for a ``blend`` and a ``filter``, in float32 on the CPU; the same at every call.
+        blend: the blend mode.
+        filter: the filter.
+        of_blend: whether it tries this blend mode; else any other does as well.
+        of_filter: whether it tries this filter; else any other does as well.
     """
 
     name: str
-    build: Callable[[], CompositeInputs]
+    make: Callable[..., CompositeInputs]
+    blend: str = "over"
+    filter: str = "mipmap"
+    of_blend: bool = False
+    of_filter: bool = False
 
     def __str__(self) -> str:
         return self.name
 
+    def build(self) -> CompositeInputs:
+        """Return the inputs, in float32 on the CPU."""
+        return self.make(blend=self.blend, filter=self.filter)
 
-def _opaque() -> CompositeInputs:
+    def drawn_with(self, blends: Sequence[str], filters: Sequence[str]) -> ConformanceScene | None:
+        """Return the scene with a blend mode and a filter out of these; None where it tries another one."""
+        if (self.of_blend and self.blend not in blends) or (self.of_filter and self.filter not in filters):
+            return None
+        blend = self.blend if self.blend in blends else blends[0]
+        return replace(self, blend=blend, filter=self.filter if self.filter in filters else filters[0])
+
+
+def _opaque(**options: str) -> CompositeInputs:
     """Sprites of alpha exactly 1 between translucent ones."""
-    inputs = random_inputs(11, textures="solid", radius=(4, 12))
+    inputs = random_inputs(11, textures="solid", radius=(4, 12), **options)  # type: ignore[arg-type]
     inputs.opacity[:, ::2] = 1.0
     return inputs
 
 
-def _degenerate() -> CompositeInputs:
+def _degenerate(**options: str) -> CompositeInputs:
     """Frames without area, in every way, between ordinary ones."""
-    inputs = random_inputs(12, count=30)
+    inputs = random_inputs(12, count=30, **options)  # type: ignore[arg-type]
     frame = inputs.frame
     frame[:, 3, :, 0] = 0.0
     frame[:, 7, :, 1] = 0.0
@@ -157,8 +183,10 @@ def _degenerate() -> CompositeInputs:
 
 
 def _scenes() -> list[ConformanceScene]:
-    def scene(name: str, seed: int, **options: object) -> ConformanceScene:
-        return ConformanceScene(name, lambda: random_inputs(seed, **options))  # type: ignore[arg-type]
+    def scene(name: str, seed: int, **options: Any) -> ConformanceScene:
+        tried = {key: options.pop(key) for key in ("blend", "filter") if key in options}
+        make = partial(random_inputs, seed, **options)
+        return ConformanceScene(name, make, **tried, of_blend="blend" in tried, of_filter="filter" in tried)
 
     general = [
         scene(f"{blend}-{filter}", 1 + number, blend=blend, filter=filter, stretch=2.0, shear=0.5, margin=0.1)
@@ -171,6 +199,7 @@ def _scenes() -> list[ConformanceScene]:
         scene("rgba", 22, textures="rgba"),
         scene("color-blend-0", 23, textures="rgba", color_blend=0.0),
         scene("color-blend-1", 24, textures="rgba", color_blend=1.0),
+        scene("cut-out", 44, textures="cut_out", shear=0.5),
         scene("one-texel-textures", 25, textures="one_texel"),
         scene("stretched", 26, stretch=40.0, radius=(4, 10)),
         scene("sheared", 27, shear=5.0),

@@ -13,6 +13,7 @@
 
 namespace diffbmp {
 
+constexpr bool kOver = Blend(DIFFBMP_BLEND) == Blend::kOver;
 constexpr int kFlush = 8;  // sprites whose sums are collected in shared memory before they leave
 
 struct ImageGradient {
@@ -77,13 +78,10 @@ __device__ __forceinline__ void add_pixel(const Staged& s, const Seen& seen, con
   if (!seen.look.inside) return;
   const float tint = g.red * s.color[0] + g.green * s.color[1] + g.blue * s.color[2];
   const float textured = s.mu * seen.own.value;
-#if DIFFBMP_BLEND == 0
+  const float painted = (1.f - s.mu) * tint;
   const LayerAdjoint<float> d =
-      over_adjoint(seen.coverage.value, seen.open, (1.f - s.mu) * tint, g.alpha, textured, s.opacity, behind);
-#else
-  const LayerAdjoint<float> d =
-      add_adjoint(seen.coverage.value, seen.open, (1.f - s.mu) * tint, g.alpha, textured, s.opacity, behind);
-#endif
+      kOver ? over_adjoint(seen.coverage.value, seen.open, painted, g.alpha, textured, s.opacity, behind)
+            : add_adjoint(seen.coverage.value, seen.open, painted, g.alpha, textured, s.opacity, behind);
   sums[kOpacity] += d.opacity;
   sums[kRed] += d.color * g.red;
   sums[kGreen] += d.color * g.green;
@@ -219,8 +217,8 @@ backward(const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const unsign
     float open[kPixels], veil[kPixels], behind[kPixels];
     const float* from = grad_image + 4 * tile.canvas * canvas.plane();
     for (int p = 0; p < kPixels; ++p) {
-      open[p] = veil[p] = DIFFBMP_BLEND != 0 || tile.has(p) ? 1.f : 0.f;
-      behind[p] = DIFFBMP_BLEND != 0 ? 1.f : 0.f;
+      open[p] = veil[p] = !kOver || tile.has(p) ? 1.f : 0.f;
+      behind[p] = !kOver ? 1.f : 0.f;
       if (!tile.has(p)) continue;
       const long long at = tile.at(canvas, p);
       g[p] = {from[at], from[at + canvas.plane()], from[at + 2 * canvas.plane()], from[at + 3 * canvas.plane()]};
@@ -262,7 +260,7 @@ backward(const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const unsign
       found = next;
       record(found);
       ++chunks;
-      bool awake = DIFFBMP_BLEND != 0;
+      bool awake = !kOver;
       for (int p = 0; p < kPixels; ++p) awake = awake || !(veil[p] < kOpaque);
       if (!__syncthreads_or(awake)) break;
     }

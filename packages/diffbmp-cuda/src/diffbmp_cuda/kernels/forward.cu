@@ -5,10 +5,12 @@
 //   block    owns a tile of 16 x 16 pixels; brings sprites into shared memory, a chunk at a time, and ends once all
 //            of its pixels are closed. Nothing is kept for the backward pass, which walks again.
 //
-// DIFFBMP_BLEND is 0 for over, 1 for add.
+// Chosen when the kernel is compiled: DIFFBMP_BLEND, a number of Blend.
 #include "sample.cuh"
 
 namespace diffbmp {
+
+constexpr bool kOver = Blend(DIFFBMP_BLEND) == Blend::kOver;
 
 struct Color {
   float red, green, blue;
@@ -27,7 +29,7 @@ __device__ __forceinline__ void draw(const Texel* texels, const Staged& s, int c
     paint.green += s.mu * look.read(texels, s, Channel{1}, unused).value;
     paint.blue += s.mu * look.read(texels, s, Channel{2}, unused).value;
   }
-  const float seen = DIFFBMP_BLEND == 0 ? open * s.opacity : s.opacity;
+  const float seen = kOver ? open * s.opacity : s.opacity;
   sum.red += seen * paint.red;
   sum.green += seen * paint.green;
   sum.blue += seen * paint.blue;
@@ -48,7 +50,7 @@ forward(const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const unsigne
   const Tile tile(canvas, int(blockIdx.x));
   Color sum[kPixels] = {};
   float open[kPixels];
-  for (int p = 0; p < kPixels; ++p) open[p] = tile.has(p) || DIFFBMP_BLEND != 0 ? 1.f : 0.f;
+  for (int p = 0; p < kPixels; ++p) open[p] = tile.has(p) || !kOver ? 1.f : 0.f;
   bool awake = true;
   for (int cursor = 0; cursor < count;) {
     const int found = find_chunk(canvas, tile, bounds, masks, cursor, chunk, candidates, totals);
@@ -59,7 +61,7 @@ forward(const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const unsigne
 #pragma unroll
         for (int p = 0; p < kPixels; ++p) draw(texels, s, tile.column, tile.row + p, sum[p], open[p]);
       }
-    awake = DIFFBMP_BLEND != 0;
+    awake = !kOver;
     for (int p = 0; p < kPixels; ++p) awake = awake || !(open[p] < kOpaque);
     if (!__syncthreads_or(awake)) break;
   }

@@ -8,7 +8,7 @@
 // `sums` are accumulators of integers where `exact`, else floats.
 DIFFBMP_KERNEL(diffbmp::kThreads, 2)
 reduce(const float* frames, const long long* texture, const long long* levels, const long long* textures,
-       const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const void* sums, int exact, int filter,
+       const diffbmp::Plan* plans, const diffbmp::Bounds* bounds, const void* sums, int exact, diffbmp::Filter filter,
        long long sprites, long long texture_count, float* grad_frame, float* grad_opacity, float* grad_color,
        float* grad_blend) {
   using namespace diffbmp;
@@ -37,7 +37,7 @@ reduce(const float* frames, const long long* texture, const long long* levels, c
   const double shift_x = s.origin_x + 0.5 - double(frame[2]), shift_y = s.origin_y + 0.5 - double(frame[5]);
   const TexelSums<double> of_texels = {sum[kX], sum[kY], sum[kXColumn], sum[kXRow], sum[kYColumn], sum[kYRow]};
   Moments<double> moments = moments_of(of_texels, to_u, to_v, shift_x, shift_y);
-  if (filter == kTrilinear) {
+  if (filter == Filter::kTrilinear) {
     const bool known = texture[k] >= 0 && texture[k] < texture_count;
     const long long* own = textures + 3 * (known ? texture[k] : 0);
     const long long* base = levels + 3 * own[0];

@@ -1,7 +1,7 @@
 // Reading a staged sprite's texture at a pixel of the tile.
 //
-// Chosen when a kernel is compiled: DIFFBMP_LOOKUP 0 (bilinear in one level), 1 (trilinear), 2 (nearest texel) and
-// DIFFBMP_HALF_TEXELS 1 (texels are half precision) or 0 (single).
+// Chosen when a kernel is compiled: DIFFBMP_LOOKUP, a number of Lookup, and DIFFBMP_HALF_TEXELS 1 (texels are half
+// precision) or 0 (single).
 #pragma once
 
 #include "chunk.cuh"
@@ -9,7 +9,8 @@
 
 namespace diffbmp {
 
-constexpr bool kTwoLevels = DIFFBMP_LOOKUP == 1, kNearestTexel = DIFFBMP_LOOKUP == 2;
+constexpr Lookup kLookup = Lookup(DIFFBMP_LOOKUP);
+constexpr bool kTwoLevels = kLookup == Lookup::kTrilinear, kNearestTexel = kLookup == Lookup::kNearestTexel;
 
 #if DIFFBMP_HALF_TEXELS
 using Texel = unsigned short;

@@ -7,6 +7,7 @@
 //   chunk  the sprites that a block has in shared memory at a time, found by testing those of the bin against the tile
 #pragma once
 
+#include "diffbmp/codes.h"
 #include "platform.cuh"
 
 namespace diffbmp {
@@ -21,8 +22,6 @@ constexpr int kChunk = 32;
 
 // A pixel is finished once less than this much of the view is open, in value and gradient alike.
 constexpr float kOpaque = 1e-6f;
-
-enum Filter { kMipmap, kTrilinear, kBilinear, kNearest };
 
 // Everything that drawing needs of a sprite. `texels` are offsets of texel (0, 0) of a level, past its border.
 struct Plan {

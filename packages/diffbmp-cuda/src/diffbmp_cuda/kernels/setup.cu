@@ -33,7 +33,7 @@ __device__ __forceinline__ long long first_texel(const long long* level, int cha
 DIFFBMP_KERNEL(diffbmp::kThreads, 2)
 setup(const float* frames, const float* opacity, const float* color, const float* color_blend,
       const long long* texture, const long long* levels, const long long* textures, long long sprites,
-      long long texture_count, int width, int height, int filter, diffbmp::Plan* plans, diffbmp::Bounds* bounds) {
+      long long texture_count, int width, int height, diffbmp::Filter filter, diffbmp::Plan* plans, diffbmp::Bounds* bounds) {
   using namespace diffbmp;
   const long long k = (long long)(blockIdx.x) * kThreads + threadIdx.x;
   if (k >= sprites) return;
@@ -49,9 +49,9 @@ setup(const float* frames, const float* opacity, const float* color, const float
   const int level_count = int(own[1]);
   s.channels = int(own[2]);
   int finer = 0, coarser = 0;
-  if (filter == kMipmap || filter == kTrilinear) {
+  if (filter == Filter::kMipmap || filter == Filter::kTrilinear) {
     const double lambda = level_of_detail(footprint(inverse, double(base[1]), double(base[2])));
-    if (filter == kMipmap) {
+    if (filter == Filter::kMipmap) {
       finer = coarser = nearest_level(lambda, level_count);
     } else {
       const LevelPair<double> pair = level_pair(lambda, level_count);
@@ -80,9 +80,9 @@ setup(const float* frames, const float* opacity, const float* color, const float
   s.y0 = (inverse.vx * (0.5 - tx) + inverse.vy * (0.5 - ty) + 1.0) * half_height - 0.5;
 
   // A texel is seen from less than one texel away, the nearest one from half a texel.
-  const double reach = filter == kNearest ? 0.5 : 1.0;
+  const double reach = filter == Filter::kNearestTexel ? 0.5 : 1.0;
   Support<double> sx{-reach, s.width - 1 + reach}, sy{-reach, s.height - 1 + reach};
-  if (filter == kTrilinear) {
+  if (filter == Filter::kTrilinear) {
     widen(sx, s.coarser_width, double(s.coarser_width) / s.width);
     widen(sy, s.coarser_height, double(s.coarser_height) / s.height);
   }

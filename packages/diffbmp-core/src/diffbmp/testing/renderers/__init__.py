@@ -1,0 +1,1 @@
+"""The parts of ``diffbmp.testing.RendererConformance``, each a group of tests."""
