@@ -22,11 +22,10 @@ from matplotlib import pyplot
 from page import write_tables
 from pydiffbmp_peer import Peer, peer_available, peer_version
 
+from diffbmp import start_fit
 from diffbmp.bench.fit import time_fit
 from diffbmp.bench.scenes import STANDARD_SCENES
 from diffbmp.cli.bench import bench_report, print_report
-from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -92,16 +91,16 @@ def time_one_fit(threads: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         material = [sys.executable, ROOT / "scripts" / "demo_material.py", folder]
         subprocess.run(material, check=True, stdout=subprocess.DEVNULL)
-        settings = FitSettings(
-            preset="paper",
-            target=f"{folder}/astronaut.png",
-            stamps=[f"{folder}/coins"],
-            n=1000,
-            width=512,
+        options = {
+            "preset": "paper",
+            "stamps": f"{folder}/coins",
+            "n": 1000,
+            "width": 512,
             # The paper's largest stamps, a quarter of the canvas, would leave nothing but the kernels to be timed.
-            initializers={"structure": {"scale_rule": "spacing"}},
-        )
-        fits = sorted((time_fit(start_fit(settings)) for _ in range(3)), key=lambda times: times.kernel_share)
+            "initializers": {"structure": {"scale_rule": "spacing"}},
+        }
+        started = (start_fit(f"{folder}/astronaut.png", **options) for _ in range(3))
+        fits = sorted((time_fit(fit) for fit in started), key=lambda times: times.kernel_share)
     times = fits[1]
     return {"threads": threads, **vars(times), "kernel_share": times.kernel_share}
 

@@ -27,8 +27,6 @@ import torch
 import diffbmp
 from diffbmp.bench.scenes import STANDARD_SCENES, BenchScene, count_pairs
 from diffbmp.cli.listing import print_table
-from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.rendering.renderer import BLENDS, FILTERS, CompositeInputs
 from diffbmp.rendering.selection import renderer_key, resolve_renderer
 from diffbmp.testing import random_inputs
@@ -195,12 +193,10 @@ def measure_fit(bench: Bench) -> dict[str, float]:
     width, steps = bench.fit["width"], bench.fit["steps"]
     target = torch.rand((3, 8, 8), generator=torch.Generator().manual_seed(0))
     target = torch.nn.functional.interpolate(target[None], (width, width), mode="bicubic")[0].clamp(0, 1)
-    settings = FitSettings(
-        stamps=["shape:disc"], n=bench.fit["n"], steps=steps, seed=0, renderer=bench.renderer, device=str(bench.device)
-    )
+    options = {"stamps": "shape:disc", "n": bench.fit["n"], "steps": steps, "seed": 0}
     seconds = []
     for _ in range(3):  # the first warms up
-        fit = start_fit(settings, target=target)
+        fit = diffbmp.start_fit(target, **options, renderer=bench.renderer, device=str(bench.device))
         started = time.perf_counter()
         fit.run()
         seconds.append(time.perf_counter() - started)
@@ -217,7 +213,7 @@ def captured_fit(scene: diffbmp.Scene, target: torch.Tensor, steps: int) -> floa
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        image = scene.layer(atlas=scene.atlas, sprites=scene.sprites(scene.atlas), renderer="cuda")
+        image = scene.layer(renderer="cuda")
         error = (image[:3] - target).square().mean()
         error.backward()
         optimizer.step()

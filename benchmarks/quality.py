@@ -34,10 +34,8 @@ from skimage import data, draw, filters
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from diffbmp import __version__
+from diffbmp import __version__, start_fit
 from diffbmp.atlas.atlas import Atlas, Texture
-from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import write_png
 from diffbmp.loaders.sources import load_textures
 from diffbmp.losses.laplacian import normalized_distance
@@ -210,13 +208,13 @@ def fit_one(
     With ``small``, the target at another size, ``psnr_small`` is that of the picture rendered at this size.
     """
     started = time.perf_counter()
-    fit = start_fit(FitSettings.model_validate({"n": COUNT, **settings}), target=target, atlas=atlas).run()
+    fit = start_fit(target, stamps=atlas, **{"n": COUNT, **settings}).run()
     seconds = time.perf_counter() - started
     with torch.no_grad():
         image = fit.scene.render().clamp(0, 1)
         if picture is not None:
             write_png(picture, fit.scene.render(scale=2))
-        measured = {**compare(image, target), "seconds": seconds, "n": len(fit.stamps)}
+        measured = {**compare(image, target), "seconds": seconds, "n": len(fit.front)}
         if small is not None:
             measured["psnr_small"] = psnr(fit.scene.render(scale=small.shape[2] / target.shape[2]).clamp(0, 1), small)
     return measured
@@ -286,11 +284,11 @@ def measure_sizes() -> dict[str, Any]:
     atlas, measured = stamps_of("disc"), {}
     small = photographs(SIZES[0])["astronaut"]
     for size in SIZES:
-        for name, canvas in (("coarse to fine", {}), ("whole canvas throughout", {"until": 0.0})):
-            if size == SIZES[0] and canvas:
+        for name, resolution in (("coarse to fine", {}), ("whole canvas throughout", {"until": 0.0})):
+            if size == SIZES[0] and resolution:
                 continue
             target = photographs(size)["astronaut"]
-            measured[f"{size}/{name}"] = fit_one(target, atlas, small=small, canvas=canvas)
+            measured[f"{size}/{name}"] = fit_one(target, atlas, small=small, resolution=resolution)
             print(f"{size} {name}: {measured[f'{size}/{name}']}", flush=True)
     return {"rows": measured}
 
@@ -305,8 +303,8 @@ def measure_shapes() -> dict[str, Any]:
             y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
             radius = (x * x + y * y).sqrt() + 0.12 * torch.sin(5 * torch.atan2(y, x))
             shape = ((0.75 - radius) * 40).clamp(0, 1)
-            settings = FitSettings(n=COUNT, background="transparent")
-            fit = start_fit(settings, target=torch.cat([target, shape[None]]), atlas=atlas).run()
+            shaped = torch.cat([target, shape[None]])
+            fit = start_fit(shaped, stamps=atlas, n=COUNT, background="transparent").run()
             with torch.no_grad():
                 alpha = fit.scene.render()[3]
             row = {"outside": float(alpha[shape == 0].mean()), "inside": float(alpha[shape == 1].mean())}

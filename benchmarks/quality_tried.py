@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from diffbmp import start_fit
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.fitting.build import start_fit
 from diffbmp.fitting.fit import Fit
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.metrics import psnr
 
 __all__ = ["TRIED", "fit_with"]
@@ -29,11 +28,11 @@ def closed_form_colors(fit: Fit) -> None:
 
     def drawn(color: Tensor) -> Tensor:
         with torch.no_grad():
-            return scene.layer(sprites=replace(fixed, color=color), renderer=fit.renderer)
+            return scene.layer(sprites=[replace(fixed, color=color)], renderer=fit.renderer)
 
     def transposed(image: Tensor) -> Tensor:
         color = solution.clone().requires_grad_(True)
-        layer = scene.layer(sprites=replace(fixed, color=color), renderer=fit.renderer)
+        layer = scene.layer(sprites=[replace(fixed, color=color)], renderer=fit.renderer)
         return torch.autograd.grad((layer[:3] * image).sum(), color)[0]
 
     solution = sprites.color.detach().clone()
@@ -48,13 +47,13 @@ def closed_form_colors(fit: Fit) -> None:
         before, norm = norm, residual.square().sum(0)
         direction = residual + norm / before.clamp(min=1e-20) * direction
     with torch.no_grad():
-        fit.stamps.color_logit.copy_(torch.logit(solution.clamp(0, 1), eps=1 / 510))
+        fit.front.color_logit.copy_(torch.logit(solution.clamp(0, 1), eps=1 / 510))
 
 
 def improved_order(fit: Fit) -> None:
     """Move every stamp once to a random place in the painting order, and back where that does not lower the error."""
     generator = torch.Generator().manual_seed(0)
-    count = len(fit.stamps)
+    count = len(fit.front)
     best = _error(fit)
     for index in torch.randperm(count, generator=generator).tolist():
         others = [other for other in range(count) if other != index]
@@ -85,7 +84,7 @@ TRIED: dict[str, tuple[Callable[[Fit], None], float]] = {
 
 def fit_with(act: Callable[[Fit], None] | None, when: float, target: Tensor, atlas: Atlas, n: int) -> float:
     """Fit with the preset ``balanced``, calling ``act`` once; return the PSNR of the picture, dB."""
-    fit = start_fit(FitSettings(n=n), target=target, atlas=atlas)
+    fit = start_fit(target, stamps=atlas, n=n)
     for step in fit:
         if act is not None and step.index + 1 == round(when * step.steps):
             act(fit)

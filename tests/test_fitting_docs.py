@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from diffbmp.fitting.presets import GOING_ON, WARMUP
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.plugins.registry import registry
 from diffbmp.settings import parse_settings
@@ -45,6 +46,13 @@ def test_the_file_of_settings_is_valid() -> None:
     for family, tables in (("initializers", settings.initializers), ("losses", {n: {} for n in settings.loss})):
         for name, table in tables.items():
             registry().create(family, name, table)
+
+
+def test_the_schedule_of_a_fit_that_goes_on() -> None:
+    for table in ("optimizer", "resolution", "blur"):
+        for name, value in GOING_ON[table].items():
+            assert f"| `{table}.{name}` | {value:g}" in PAGE
+    assert f"| `optimizer.warmup` | {WARMUP}," in PAGE
 
 
 def test_links_exist() -> None:

@@ -187,6 +187,10 @@ def test_its_loader_and_loss_fit_a_picture(site: Path, tmp_path: Path) -> None:
         assert picture.size == (24, 16)
     assert "registered by both 'example'" in result.stderr  # the name that was asked for is contested
     assert result.stderr.count("registered by both") == 1
+    assert "The suffix .png is claimed" not in result.stderr  # a fit's picture is core's, whoever claims the suffix
+
+    result = run(site, "export", "out/scene.diffbmp", "-o", "picture.png", "-o", "again.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     assert result.stderr.count("The suffix .png is claimed by both the exporter 'png' of 'core'") == 1
 
     files = ["-o", "png:first.png", "-o", "greedy/writer:second.png"]

@@ -11,9 +11,8 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
+import diffbmp
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.loaders.sources import load_textures
 from diffbmp.metrics import psnr
 from diffbmp.scene.scene import Scene
@@ -32,8 +31,7 @@ def photograph(width: int) -> Tensor:
 
 
 def fitted(target: Tensor, atlas: Atlas, **settings: Any) -> Scene:
-    values = {"n": 200, **settings}
-    return start_fit(FitSettings.model_validate(values), target=target, atlas=atlas).run().scene
+    return diffbmp.start_fit(target, stamps=atlas, **{"n": 200, **settings}).run().scene
 
 
 def quality(target: Tensor, atlas: Atlas, **settings: Any) -> float:

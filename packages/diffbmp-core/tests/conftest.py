@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+import diffbmp
 from diffbmp.plugins import registry as registry_module
 from diffbmp.plugins.hookspecs import hookimpl
 from diffbmp.plugins.record import CORE, PluginRecord
 from diffbmp.plugins.registry import Registry
+from diffbmp.testing.kinds import Ribbons, SoftRectangles
 
 # For tensors of the tests' sizes more threads only wait for each other; tests of threading set their own number.
 torch.set_num_threads(1)
@@ -74,3 +76,21 @@ def register(core_registry: Registry) -> Callable[..., PluginRecord]:
         return core_registry.add(plugin, name, package=f"diffbmp-{name}", version="1.0")
 
     return add
+
+
+class OtherKinds:
+    """A plugin of kinds of primitives besides stamps."""
+
+    @diffbmp.hookimpl
+    def register_primitives(self, register: Callable[[type[diffbmp.Primitive]], None]) -> None:
+        register(Ribbons)
+        register(SoftRectangles)
+
+
+@pytest.fixture
+def other_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scene files with ribbons and soft rectangles be loaded for the time of a test."""
+    fresh = registry_module.Registry()
+    fresh.load()
+    assert fresh.add(OtherKinds(), "other-kinds").problems == []
+    monkeypatch.setattr(registry_module, "_registry", fresh)

@@ -23,8 +23,6 @@ from diffbmp.bench.passes import BenchRenderer, RegisteredRenderer, available_re
 from diffbmp.bench.scenes import RADII, STANDARD_SCENES, BenchScene, count_pairs, estimated_pairs, find_scene
 from diffbmp.cli import bench as command
 from diffbmp.errors import DiffbmpError
-from diffbmp.fitting.build import start_fit
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.rendering.cpu import Cpu
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.rendering.selection import resolve_renderer
@@ -325,8 +323,7 @@ class TestPeers:
 
 @needs_extension
 def test_the_kernels_share_of_a_fit(photo: Path, stamps: Path) -> None:
-    options = {"target": str(photo), "stamps": [str(stamps)], "n": 20, "steps": 3, "renderer": "cpu", "device": "cpu"}
-    times = time_fit(start_fit(FitSettings(**options)))
+    times = time_fit(diffbmp.start_fit(photo, stamps=stamps, n=20, steps=3, renderer="cpu", device="cpu"))
     assert times.steps == 3
     assert 0 < times.forward + times.backward < times.total
     assert 0 < times.kernel_share < 1

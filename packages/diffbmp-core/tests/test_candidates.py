@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.fitting.candidates import CandidateSettings, Comparison, Found, find_stamps, scale_limits
+from diffbmp.placement.candidates import CandidateSettings, Comparison, Found, find_stamps, scale_limits
 from diffbmp.rendering.composite import composite, over_background
 
 SIZE = (48, 64)

@@ -38,7 +38,6 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     def invoke(*arguments: str) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["diffbmp", *arguments])
-        monkeypatch.setattr(app_module.errors, "file", sys.stderr)
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the program replaces
         with pytest.raises(SystemExit) as left:
             main()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import diffbmp
 from diffbmp.cli.app import build_app
-from diffbmp.testing.exports import ExportScene
+from diffbmp.testing.exports import ExportScene, mixed_scene
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ class TestLayers:
         assert [row["layer"] for row in found] == ["petals/leaf-2 1", "disc 2", "petals/leaf-2 3"]
         assert found[1] == {
             "left": 19, "top": 3, "width": 10, "height": 10, "opacity": 0.5,
-            "layer": "disc 2", "number": 2, "part": 0, "index": 1, "set": "disc", "texture": "disc",
+            "layer": "disc 2", "number": 2, "kind": "stamps", "primitive": 0, "index": 1,
+            "set": "disc", "label": "disc",
         }  # fmt: skip
         assert len(run("layers", saved).splitlines()) == 4
 
@@ -101,6 +102,54 @@ class TestLayers:
     def test_a_point_that_is_none(self, saved: Path) -> None:
         with pytest.raises(diffbmp.DiffbmpError, match=r"takes a point as X,Y.*not '3'"):
             run("layers", saved, "--at", "3")
+
+
+@pytest.mark.usefixtures("other_kinds")
+class TestOtherKinds:
+    """Ribbons, of six sprites each, and rectangles that draw a layer of their own."""
+
+    @pytest.fixture
+    def saved(self, tmp_path: Path) -> Path:
+        scene = mixed_scene(["stamps", "soft-rectangles", "ribbons"], count=5)
+        scene.alpha_max = 0.5
+        diffbmp.save_scene(scene, tmp_path / "scene.diffbmp")
+        return tmp_path / "scene.diffbmp"
+
+    def test_a_row_for_each_instance(self, saved: Path) -> None:
+        found = rows(saved)
+        assert [row["layer"] for row in found[5:]] == ["soft-rectangles 6", *(f"ribbons {n}" for n in range(7, 12))]
+        assert [(row["kind"], row["primitive"], row["index"]) for row in found[5:8]] == [
+            ("soft-rectangles", 1, 0),
+            ("ribbons", 2, 0),
+            ("ribbons", 2, 1),
+        ]
+        scene = diffbmp.load_scene(saved)
+        assert found[5] == rows(saved, "6")[0] | {"left": 0, "top": 0, "width": 160, "height": 120, "opacity": 1.0}
+        opacity = scene.primitives[2].opacity
+        assert isinstance(opacity, torch.Tensor)
+        assert found[7]["opacity"] == pytest.approx(0.5 * float(opacity[1].detach()), abs=1e-6)
+
+    def test_a_group_of_a_kind(self, saved: Path) -> None:
+        assert [row["number"] for row in rows(saved, "ribbons")] == list(range(7, 12))
+
+    def test_the_box_holds_all_sprites_of_an_instance(self, saved: Path) -> None:
+        scene = diffbmp.load_scene(saved)
+        with torch.no_grad():
+            sprites = scene.primitives[2](scene.atlas)
+        for row in rows(saved)[6:]:
+            index = row["index"]
+            for x, y in sprites.frame[sprites.instance == index][:, :, 2].tolist():
+                if 0 <= x < scene.width and 0 <= y < scene.height:
+                    assert row in rows(saved, "--at", f"{x},{y}")
+
+    def test_names_in_a_file_are_those_of_the_command(self, saved: Path, tmp_path: Path) -> None:
+        run("export", saved, "-o", tmp_path / "a.ora")
+        with zipfile.ZipFile(tmp_path / "a.ora") as archive:
+            image = ElementTree.fromstring(archive.read("stack.xml"))
+        names = [layer.get("name") for layer in image.iter("layer")][:-1]
+        listed = [row["layer"] for row in reversed(rows(saved))]
+        assert [name for name in listed if name in names] == names
+        assert {"soft-rectangles 6", "ribbons 11"} <= set(names)
 
 
 class TestExport:

@@ -14,16 +14,16 @@ from torch import Tensor
 
 import diffbmp
 from diffbmp import DiffbmpError
-from diffbmp.fitting.build import start_fit
+from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.checkpoint import load_checkpoint, save_checkpoint
 from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import read_mask
 from diffbmp.loaders.sources import counted_sources, load_textures
+from diffbmp.primitives.constraints import parse_frozen
+from diffbmp.primitives.palette import nearest_color, parse_palette
+from diffbmp.primitives.sets import TextureSet, shares
 from diffbmp.settings import parse_settings
-from diffbmp.stamps.constraints import Constraints, parse_frozen
-from diffbmp.stamps.palette import nearest_color, parse_palette
-from diffbmp.stamps.sets import StampSet, shares
 
 SETTINGS: dict[str, Any] = {
     "n": 20,
@@ -46,11 +46,11 @@ def fitted(atlas: diffbmp.Atlas | None = None, target: Tensor | None = None, **c
     """Return a finished fit."""
     if atlas is None and "stamps" not in changes:
         atlas = diffbmp.Atlas.from_pixels([torch.ones(8, 8), torch.ones(12, 6)])
-    return start_fit(settings_of(**changes), target=picture() if target is None else target, atlas=atlas).run()
+    return begin_fit(settings_of(**changes), target=picture() if target is None else target, atlas=atlas).run()
 
 
 def colors_of(fit: Fit) -> Tensor:
-    return torch.sigmoid(fit.stamps.color_logit.detach())
+    return torch.sigmoid(fit.front.color_logit.detach())
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def two_sets(tmp_path: Path) -> tuple[str, str]:
 
 
 def per_set(fit: Fit) -> dict[str, int]:
-    names = [fit.scene.atlas.textures[k].set for k in fit.stamps.texture.tolist()]
+    names = [fit.scene.atlas.textures[k].set for k in fit.front.texture.tolist()]
     return {name: names.count(name) for name in sorted(set(names))}
 
 
@@ -76,28 +76,30 @@ class TestFreeze:
     def test_stays_as_it_starts(self, name: str, unit: str) -> None:
         changes = {"refine": [], "freeze": [name], "optimizer": {"unit": unit}}
         atlas = diffbmp.Atlas.from_pixels([torch.ones(8, 8)])
-        fit = start_fit(settings_of(**changes), target=picture(), atlas=atlas)
-        before = {label: value.clone() for label, value in fit.stamps.rates().items()}
+        fit = begin_fit(settings_of(**changes), target=picture(), atlas=atlas)
+        before = {label: one.parameter.clone() for label, one in fit.front.learnables().items()}
         fit.run()
-        unchanged = {label for label, value in fit.stamps.rates().items() if torch.equal(value, before[label])}
+        unchanged = {
+            label for label, one in fit.front.learnables().items() if torch.equal(one.parameter, before[label])
+        }
         assert unchanged == {name}
 
     def test_at_a_value_also_in_stamps_that_come_later(self) -> None:
         fit = fitted(freeze=["rotation=0.5", "scale=6", "opacity=1"])
-        assert len(fit.stamps) == 20
-        assert bool((fit.stamps.rotation == 0.5).all())
-        assert bool((fit.stamps.scale == 6).all())
-        assert float(torch.sigmoid(fit.stamps.opacity_logit.detach()).min()) > 0.9995
+        assert len(fit.front) == 20
+        assert bool((fit.front.rotation == 0.5).all())
+        assert bool((fit.front.scale == 6).all())
+        assert float(torch.sigmoid(fit.front.opacity_logit.detach()).min()) > 0.9995
 
     def test_frozen_positions_are_not_relocated(self) -> None:
-        fit = start_fit(
+        fit = begin_fit(
             settings_of(freeze=["position"], refine=["relocate", "reinitialize"], initializer="grid"),
             target=picture(),
             atlas=diffbmp.Atlas.from_pixels([torch.ones(8, 8)]),
         )
-        before = fit.stamps.position.clone()
+        before = fit.front.position.clone()
         fit.run()
-        assert torch.equal(fit.stamps.position, before)
+        assert torch.equal(fit.front.position, before)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -134,7 +136,7 @@ class TestPalette:
         target[0, :, :24] = 1
         target[2, :, 24:] = 1
         fit = fitted(target=target, palette=["red", "blue", "lime"], steps=30)
-        position, color = fit.stamps.position.detach(), colors_of(fit)
+        position, color = fit.front.position.detach(), colors_of(fit)
         well_left, well_right = position[:, 0] < 16, position[:, 0] > 32
         assert bool((color[well_left, 0] > 0.99).all())
         assert bool((color[well_right, 2] > 0.99).all())
@@ -143,18 +145,18 @@ class TestPalette:
         stamps = diffbmp.Stamps(
             torch.zeros(1, 2), torch.ones(1), torch.zeros(1), torch.zeros(1), torch.zeros(1, 3), torch.zeros(1).long()
         )
-        held = Constraints(palette=torch.tensor([[1.0, 1, 1], [0.1, 0.1, 0.1]]))
+        palette = torch.tensor([[1.0, 1, 1], [0.1, 0.1, 0.1]])
         grays = []
         for progress in (0.0, 0.1, 0.2, 0.3, 1.0):
             with torch.no_grad():
                 stamps.color_logit.zero_()
-            held.pull(stamps, progress)
+            stamps.constrain(palette, progress)
             grays.append(float(torch.sigmoid(stamps.color_logit.detach()).mean()))
         assert grays[0] == 0.5
         assert grays == sorted(grays, reverse=True)
         assert grays[1] == pytest.approx(0.5 - 0.4 / 9)
         assert grays[-2:] == pytest.approx([0.1, 0.1], abs=1e-4)
-        nearest = nearest_color(torch.tensor([[0.5, 0.6, 0.4]]), torch.tensor([[1.0, 1, 1], [0.1, 0.1, 0.1]]))
+        nearest = nearest_color(torch.tensor([[0.5, 0.6, 0.4]]), palette)
         torch.testing.assert_close(nearest, torch.full((1, 3), 0.1))
 
     def test_files(self, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ class TestSets:
         )
 
     def test_shares(self) -> None:
-        sets = [StampSet(torch.tensor([k]), count) for k, count in enumerate((16, 5, 1))]
+        sets = [TextureSet(torch.tensor([k]), count) for k, count in enumerate((16, 5, 1))]
         for count in range(23):
             found = shares(sets, count)
             assert sum(found) == count
@@ -247,10 +249,10 @@ class TestSets:
         petals, bees_folder = two_sets
         fit = fitted(stamps=[petals, f"{bees_folder}:5"], color_blend=0.25, color_blends={"bees": 1})
         assert fit.color_blend.tolist() == [0.25, 0.25, 0.25, 1, 1]
-        bees = torch.tensor([texture.set == "bees" for texture in fit.scene.atlas.textures])[fit.stamps.texture]
+        bees = torch.tensor([texture.set == "bees" for texture in fit.scene.atlas.textures])[fit.front.texture]
         assert bool(bees.any())
-        assert bool((fit.stamps.color_blend[bees] == 1).all())
-        assert bool((fit.stamps.color_blend[~bees] == 0.25).all())
+        assert bool((fit.front.color_blend[bees] == 1).all())
+        assert bool((fit.front.color_blend[~bees] == 0.25).all())
         with pytest.raises(DiffbmpError, match=r"color_blends\.bees"):
             settings_of(color_blends={"bees": 2})
 
@@ -313,36 +315,36 @@ class TestReinitialize:
             "optimizer": {"position": 0, "opacity": 0},
         }
         atlas = diffbmp.Atlas.from_pixels([torch.ones(8, 8)])
-        return start_fit(settings_of(**{**values, **changes}), target=target, atlas=atlas)
+        return begin_fit(settings_of(**{**values, **changes}), target=target, atlas=atlas)
 
     def test_moves_faint_stamps_into_the_shape_and_forgets_their_moments(self) -> None:
         fit = self.fit()
         strong = torch.arange(20) % 3 == 0
         with torch.no_grad():
-            fit.stamps.opacity_logit[strong] = 2.0
-            fit.stamps.position.fill_(1.0)  # outside the shape
+            fit.front.opacity_logit[strong] = 2.0
+            fit.front.position.fill_(1.0)  # outside the shape
         for step in fit:
             if step.index == 3:
                 break
-        where = fit.stamps.position.detach()
+        where = fit.front.position.detach()
         assert bool((where[strong] == 1).all())
         moved = where[~strong]
         assert bool(((moved[:, 0] > 12) & (moved[:, 0] < 36) & (moved[:, 1] > 8) & (moved[:, 1] < 24)).all())
-        moments = fit.optimizer.state[fit.stamps.color_logit]["exp_avg_sq"]
+        moments = fit.optimizer.state[fit.front.color_logit]["exp_avg_sq"]
         assert not moments[~strong].any()
         assert bool(moments[strong].any())
 
     def test_leaves_locked_parameters_alone(self) -> None:
         fit = self.fit(freeze=["rotation=1", "scale"])
-        before = fit.stamps.scale.clone()
+        before = fit.front.scale.clone()
         fit.run()
-        assert torch.equal(fit.stamps.scale, before)
-        assert bool((fit.stamps.rotation == 1).all())
+        assert torch.equal(fit.front.scale, before)
+        assert bool((fit.front.rotation == 1).all())
 
     def test_not_at_the_end(self) -> None:
         fit = self.fit(refiners={"reinitialize": {"every": 1, "after": 0.5, "until": 0.5}})
-        before = fit.stamps.position.clone()
-        assert torch.equal(fit.run().stamps.position, before)
+        before = fit.front.position.clone()
+        assert torch.equal(fit.run().front.position, before)
 
 
 class TestPositions:
@@ -354,21 +356,21 @@ class TestPositions:
         atlas = diffbmp.Atlas(
             [diffbmp.Texture("leaf", torch.ones(1, 8, 8)), diffbmp.Texture("nut", torch.ones(1, 6, 6))]
         )
-        return start_fit(settings_of(**settings, initializers=tables), target=picture(), atlas=atlas)
+        return begin_fit(settings_of(**settings, initializers=tables), target=picture(), atlas=atlas)
 
     @pytest.mark.parametrize("text", ["x,y\n3,4\n40,20\n", "3 4\n40 20", "y;x\n4;3\n20;40\n", "x\ty\n3\t4\n40\t20\n"])
     def test_places_and_number(self, text: str, tmp_path: Path) -> None:
         fit = self.fit(tmp_path / "table.csv", text)
-        assert fit.stamps.position.tolist() == [[3, 4], [40, 20]]
+        assert fit.front.position.tolist() == [[3, 4], [40, 20]]
         assert fit.settings.n == 2
-        assert len(fit.run().stamps) == 2
+        assert len(fit.run().front) == 2
 
     def test_every_column(self, tmp_path: Path) -> None:
         header = "x,y,scale,rotation,opacity,red,green,blue,texture"
         fit = self.fit(
             tmp_path / "table.csv", f"{header}\n1,2,3,0.5,0.25,0.1,0.2,0.3,nut\n5,6,7,1,0.75,0.4,0.5,0.6,leaf\n"
         )
-        stamps = fit.stamps
+        stamps = fit.front
         assert stamps.scale.tolist() == [3, 7]
         assert stamps.rotation.tolist() == [0.5, 1]
         assert torch.sigmoid(stamps.opacity_logit).tolist() == pytest.approx([0.25, 0.75])
@@ -377,8 +379,8 @@ class TestPositions:
 
     def test_parts_of_the_canvas(self, tmp_path: Path) -> None:
         fit = self.fit(tmp_path / "t.csv", "x,y,scale\n0.5,0.25,0.125\n", table={"unit": "canvas"})
-        assert fit.stamps.position.tolist() == [[24, 8]]
-        assert fit.stamps.scale.tolist() == [4]
+        assert fit.front.position.tolist() == [[24, 8]]
+        assert fit.front.scale.tolist() == [4]
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -431,14 +433,14 @@ class TestReadingOrder:
             initializers={"grid": {"textures": "in_order"}},
             freeze=["position", "rotation=0"],
         )
-        letters = "".join(fit.scene.atlas.textures[k].name for k in fit.stamps.texture.tolist())
+        letters = "".join(fit.scene.atlas.textures[k].name for k in fit.front.texture.tolist())
         assert letters == "ABCDEABCDEABCDEABCDEABCD"
-        position = fit.stamps.position.detach()
+        position = fit.front.position.detach()
         rows = torch.unique(position[:, 1])
         reading = sorted(range(24), key=lambda k: (float(position[k, 1]), float(position[k, 0])))
         assert reading == list(range(24))
         assert len(rows) == 4
-        assert not fit.stamps.rotation.any()
+        assert not fit.front.rotation.any()
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
@@ -446,7 +448,9 @@ def test_resumes_to_the_same_result(stop_after: int, two_sets: tuple[str, str], 
     """With every option of this file on."""
     petals, bees = two_sets
     (tmp_path / "palette.txt").write_text("red\nnavy\nwhite\n")
-    Image.new("L", (8, 8), 255).save(tmp_path / "mask.png")
+    mask = Image.new("L", (8, 8), 255)
+    mask.putpixel((0, 0), 0)
+    mask.save(tmp_path / "mask.png")
     changes = {
         "stamps": [f"{petals}:14", f"{bees}:8"],
         "n": None,
@@ -459,7 +463,7 @@ def test_resumes_to_the_same_result(stop_after: int, two_sets: tuple[str, str], 
         "loss": {"spatial": 1, "overlap": 0.01, "rotation-smoothness": 0.01, "gray-ssim": 0.1, "nlpd": 0.1},
     }
     whole = fitted(**changes)
-    stopped = start_fit(settings_of(**changes), target=picture())
+    stopped = begin_fit(settings_of(**changes), target=picture())
     for step in stopped:
         stopped.stopping = step.index + 1 == stop_after
     save_checkpoint(stopped, tmp_path / "checkpoint.diffbmp")

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 import diffbmp
-from diffbmp.fitting.build import start_fit
+from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.checkpoint import load_checkpoint, save_checkpoint
-from diffbmp.fitting.fit import Fit, Step, Target
+from diffbmp.fitting.fit import Fit, Step
+from diffbmp.fitting.objects import FitObjects
 from diffbmp.fitting.run import CHECKPOINT, PICTURE, REPORT, SCENE
-from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, noisy_canvas, rate_factor
-from diffbmp.fitting.settings import BlurSettings, CanvasSettings, FitSettings, OptimizerSettings
+from diffbmp.fitting.schedules import Stream, blur_sigma, generator, noisy_canvas, rate_factor, resolution_scale
+from diffbmp.fitting.settings import BlurSettings, FitSettings, OptimizerSettings, ResolutionSettings
+from diffbmp.fitting.target import Target
 from diffbmp.plugins.registry import registry
 
 
@@ -32,37 +34,55 @@ def settings_of(photo: Path, stamps: Path, output: Path, **changes: Any) -> FitS
 
 
 def parameters(fit: Fit) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in fit.scene.state_dict().items()}
+    return {name: value.clone() for name, value in fit.front.state_dict().items()}
 
 
 class TestFit:
     def test_lowers_the_loss_and_reports_each_step(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
-        fit = start_fit(settings_of(photo, stamps, tmp_path, steps=25, noisy_canvas=False))
+        fit = begin_fit(settings_of(photo, stamps, tmp_path, steps=25, noisy_canvas=False))
         steps = list(fit)
         assert [step.index for step in steps] == list(range(25))
         assert steps[-1].loss < 0.6 * steps[0].loss
         assert steps[-1].psnr is not None
         assert steps[-1].terms.keys() == {"mse"}
         assert steps[-1].terms["mse"] == pytest.approx(10 ** (-steps[-1].psnr / 10), rel=1e-4)
-        other = start_fit(settings_of(photo, stamps, tmp_path, steps=1, noisy_canvas=False, loss={"l1": 1.0}))
+        other = begin_fit(settings_of(photo, stamps, tmp_path, steps=1, noisy_canvas=False, loss={"l1": 1.0}))
         (step,) = other
         assert step.psnr == pytest.approx(steps[0].psnr, rel=1e-4)  # worked out without the loss mse
         assert fit.losses == [step.loss for step in steps]
 
+    def test_a_loss_that_is_only_reported_changes_nothing(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
+        class Looker(diffbmp.Loss):
+            """Looks at everything without gradient."""
+
+            name = "a-looker"
+
+            def __call__(self, inputs: diffbmp.LossInputs) -> torch.Tensor:
+                with torch.no_grad():
+                    return inputs.image.mean() + inputs.sprites.opacity.mean() + inputs.layer.mean()
+
+        settings = settings_of(photo, stamps, tmp_path, loss={"l1": 0, "mse": 1, "opacity-sparsity": 0.1})
+        alone = {"mse": 1, "opacity-sparsity": 0.1}
+        expected = parameters(begin_fit(settings.model_copy(update={"loss": alone})).run())
+        fit = begin_fit(settings)
+        fit.loss.losses["a-looker"], fit.loss.weights["a-looker"] = Looker(), 1.0
+        assert [step.terms["l1"] > 0 for step in fit] == [True] * 6
+        assert all(torch.equal(value, expected[name]) for name, value in parameters(fit).items())
+
     def test_is_repeatable_and_depends_on_the_seed(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         first, again, other = (
-            parameters(start_fit(settings_of(photo, stamps, tmp_path, seed=seed)).run()) for seed in (0, 0, 1)
+            parameters(begin_fit(settings_of(photo, stamps, tmp_path, seed=seed)).run()) for seed in (0, 0, 1)
         )
         assert all(torch.equal(first[name], again[name]) for name in first)
-        assert not torch.equal(first["parts.0.position"], other["parts.0.position"])
+        assert not torch.equal(first["position"], other["position"])
 
     @pytest.mark.parametrize("stop_after", [1, 3, 5])
     def test_resumes_to_the_same_result(self, photo: Path, stamps: Path, tmp_path: Path, stop_after: int) -> None:
         refiners = {"relocate": {"every": 2, "after": 0, "margin": 0}, "grow": {"stages": 3}}
-        changes = {"refiners": refiners, "canvas": {"shortest": 16}, "blur": {"sigma": 1.0}}
+        changes = {"refiners": refiners, "resolution": {"shortest": 16}, "blur": {"sigma": 1.0}}
         settings = settings_of(photo, stamps, tmp_path, loss={"mse": 1.0, "l1": 0.1}, **changes)
-        whole = start_fit(settings).run()
-        stopped = start_fit(settings)
+        whole = begin_fit(settings).run()
+        stopped = begin_fit(settings)
         for step in stopped:
             stopped.stopping = step.index + 1 == stop_after
         save_checkpoint(stopped, tmp_path / CHECKPOINT)
@@ -74,7 +94,7 @@ class TestFit:
         assert all(torch.equal(value, expected[name]) for name, value in parameters(resumed).items())
 
     def test_resuming_with_more_steps_goes_past_the_old_end(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
-        fit = start_fit(settings_of(photo, stamps, tmp_path)).run()
+        fit = begin_fit(settings_of(photo, stamps, tmp_path)).run()
         save_checkpoint(fit, tmp_path / CHECKPOINT)
         resumed = load_checkpoint(tmp_path / CHECKPOINT, changes={"steps": 9}).run()
         assert resumed.next_step == 9
@@ -85,13 +105,13 @@ class TestFit:
     ) -> None:
         image = torch.zeros(4, 10, 10)
         image[:, 2:8, 2:8] = 1
-        fit = start_fit(settings_of(photo, stamps, tmp_path, target="", loss={"spatial": 1}), target=image)
+        fit = begin_fit(settings_of(photo, stamps, tmp_path, target="", loss={"spatial": 1}), target=image)
         losses = [step.loss for step in fit]
         assert losses[-1] < losses[0]
 
     def test_reset_moments_forgets_only_the_chosen(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
-        fit = start_fit(settings_of(photo, stamps, tmp_path)).run()
-        position = fit.scene.parts[0].position
+        fit = begin_fit(settings_of(photo, stamps, tmp_path)).run()
+        position = fit.scene.primitives[0].position
         before = fit.optimizer.state[position]["exp_avg"].clone()
         fit.reset_moments(torch.tensor([2, 5]))
         after = fit.optimizer.state[position]["exp_avg"]
@@ -101,24 +121,24 @@ class TestFit:
 
     def test_each_rate_moves_its_parameter_by_its_own_unit(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         rates = {"position": 0.25, "scale": 0.0, "rotation": 0.125, "color": 0.0, "opacity": 0.0}
-        fit = start_fit(settings_of(photo, stamps, tmp_path, optimizer={**rates, "unit": "pixel"}, refine=[]))
+        fit = begin_fit(settings_of(photo, stamps, tmp_path, optimizer={**rates, "unit": "pixel"}, refine=[]))
         before = parameters(fit)
         next(iter(fit))
         after = parameters(fit)
         # Adam's first step is the rate itself, wherever there is a gradient at all.
-        assert (after["parts.0.position"] - before["parts.0.position"]).abs().max() == pytest.approx(0.25, rel=1e-3)
-        assert (after["parts.0.rotation"] - before["parts.0.rotation"]).abs().max() == pytest.approx(0.125, rel=1e-3)
-        assert torch.equal(after["parts.0.scale"], before["parts.0.scale"])
+        assert (after["position"] - before["position"]).abs().max() == pytest.approx(0.25, rel=1e-3)
+        assert (after["rotation"] - before["rotation"]).abs().max() == pytest.approx(0.125, rel=1e-3)
+        assert torch.equal(after["scale"], before["scale"])
 
     def test_lengths_change_in_units_of_the_stamp(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         rates = {"position": 0.25, "scale": 0.125}
-        fit = start_fit(settings_of(photo, stamps, tmp_path, optimizer=rates, refine=[]))
+        fit = begin_fit(settings_of(photo, stamps, tmp_path, optimizer=rates, refine=[]))
         before = parameters(fit)
         next(iter(fit))
         after = parameters(fit)
-        size = before["parts.0.scale"]
-        moved = (after["parts.0.position"] - before["parts.0.position"]).abs() / size[:, None]
-        grown = (after["parts.0.scale"] - before["parts.0.scale"]).abs() / size
+        size = before["scale"]
+        moved = (after["position"] - before["position"]).abs() / size[:, None]
+        grown = (after["scale"] - before["scale"]).abs() / size
         assert moved.max() == pytest.approx(0.25, rel=1e-3)
         assert grown.max() == pytest.approx(0.125, rel=1e-3)
         assert size.max() > 1.5 * size.min()
@@ -149,12 +169,13 @@ class Watcher(diffbmp.Observer):
 class TestObservers:
     def test_see_every_event(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         watcher = Watcher()
-        start_fit(settings_of(photo, stamps, tmp_path, steps=3), observers=[watcher]).run()
+        begin_fit(settings_of(photo, stamps, tmp_path, steps=3), objects=FitObjects(observers=[watcher])).run()
         assert watcher.events == ["started", "0", "1", "2", "finished"]
 
     def test_one_that_fails_is_named_and_costs_nothing(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         broken, healthy = Watcher(fail_at=1), Watcher()
-        fit = start_fit(settings_of(photo, stamps, tmp_path, steps=3), observers=[broken, healthy])
+        objects = FitObjects(observers=[broken, healthy])
+        fit = begin_fit(settings_of(photo, stamps, tmp_path, steps=3), objects=objects)
         with pytest.warns(RuntimeWarning, match=r"Observer 'watcher' failed.*broken lens"):
             fit.run()
         assert broken.events == ["started", "0"]
@@ -162,9 +183,9 @@ class TestObservers:
 
     def test_preview_writes_pictures(self, photo: Path, stamps: Path, tmp_path: Path) -> None:
         changes = {"observe": ["preview"], "observers": {"preview": {"every": 2, "keep": True}}}
-        start_fit(settings_of(photo, stamps, tmp_path / "out", **changes), observers=[])
+        begin_fit(settings_of(photo, stamps, tmp_path / "out", **changes))
         (tmp_path / "out").mkdir()
-        start_fit(settings_of(photo, stamps, tmp_path / "out", **changes)).run()
+        begin_fit(settings_of(photo, stamps, tmp_path / "out", **changes)).run()
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"preview-00000{k}.png" for k in (2, 4, 6)]
 
 
@@ -201,11 +222,11 @@ class TestSchedules:
         assert not any(sigmas[20:])
 
     def test_the_canvas_doubles_until_it_is_whole(self) -> None:
-        settings = CanvasSettings(shortest=64, until=0.5)
-        scales = [canvas_scale(settings, step, 20, (600, 300)) for step in range(20)]
+        settings = ResolutionSettings(shortest=64, until=0.5)
+        scales = [resolution_scale(settings, step, 20, (600, 300)) for step in range(20)]
         assert scales == [0.25] * 5 + [0.5] * 5 + [1.0] * 10
-        assert canvas_scale(settings, 0, 20, (100, 127)) == 1.0
-        assert canvas_scale(CanvasSettings(until=0), 0, 20, (4096, 4096)) == 1.0
+        assert resolution_scale(settings, 0, 20, (100, 127)) == 1.0
+        assert resolution_scale(ResolutionSettings(until=0), 0, 20, (4096, 4096)) == 1.0
 
     def test_streams_are_independent_and_stateless(self) -> None:
         def draw(*key: Any) -> float:
@@ -230,7 +251,7 @@ class TestPythonApi:
         assert set(wanted.split()) <= report.keys()
         assert report["stamps"] == 8
         assert report["steps"] == 3
-        assert report["settings"]["optimizer"]["position"] == 0.1
+        assert report["settings"]["optimizer"]["final"] == 0.05
         assert report["peak_memory"] > 10e6
         loaded = diffbmp.load_scene(output / SCENE)
         assert torch.equal(loaded.render(renderer="reference"), result.scene.render(renderer="reference"))
@@ -258,10 +279,10 @@ class TestPythonApi:
 
             name = "broken"
 
-            def __call__(self, view: diffbmp.View) -> torch.Tensor:
-                return view.image.sum() * float("nan")
+            def __call__(self, inputs: diffbmp.LossInputs) -> torch.Tensor:
+                return inputs.image.sum() * float("nan")
 
-        fit = start_fit(settings_of(photo, stamps, tmp_path))
+        fit = begin_fit(settings_of(photo, stamps, tmp_path))
         fit.loss.losses["broken"], fit.loss.weights["broken"] = Broken(), 1.0
         with pytest.raises(diffbmp.DiffbmpError, match="broken"):
             fit.run()

@@ -16,10 +16,10 @@ from torch import Tensor
 from diffbmp import DiffbmpError
 from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.initializers.grid import grid_cells
-from diffbmp.initializers.initializer import Start
-from diffbmp.initializers.placement import deal_textures
 from diffbmp.initializers.structure import draw_positions, normalized_variance
+from diffbmp.placement.starting import deal_textures
 from diffbmp.plugins.registry import registry
+from diffbmp.primitives.start import StartInputs
 from diffbmp.scene.file import save_scene
 from diffbmp.scene.scene import Scene
 from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
@@ -45,12 +45,12 @@ def start_of(
     textures: str = "abc",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
-) -> Start:
+) -> StartInputs:
     height, width = size or (target.shape[1:] if target is not None else (0, 0))
-    return Start(count, height, width, target, alpha, atlas_of(textures, dtype), seeded(seed))
+    return StartInputs(count, height, width, target, alpha, atlas_of(textures, dtype), seeded(seed))
 
 
-def place(name: str, start: Start, **table: Any) -> Stamps:
+def place(name: str, start: StartInputs, **table: Any) -> Stamps:
     stamps: Stamps = registry().create("initializers", name, table)(start)
     return stamps
 

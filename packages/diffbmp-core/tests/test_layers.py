@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
+from diffbmp.exporters.instances import picked
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.stack import LayerStack
 from diffbmp.metrics import psnr
@@ -137,11 +138,7 @@ def test_nothing_of_a_sprite_lies_outside_its_box() -> None:
     sprites = scene.sprites()
     boxes = sprite_boxes(sprites, scene.atlas, size=(120, 160))
     for index, (left, top, width, height) in enumerate(boxes.tolist()):
-        one = dataclasses.replace(
-            sprites,
-            **{f.name: getattr(sprites, f.name)[index : index + 1] for f in dataclasses.fields(sprites)},
-        )
-        alpha = scene.layer(sprites=one)[3].clone()
+        alpha = scene.layer(sprites=[picked(sprites, torch.tensor([index]))])[3].clone()
         alpha[top : top + height, left : left + width] = 0
         assert float(alpha.max()) == 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +12,14 @@ from torch import Tensor
 
 import diffbmp
 from diffbmp import DiffbmpError
-from diffbmp.fitting.build import start_fit
+from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.settings import FitSettings
+from diffbmp.losses.inputs import LossSetup
 from diffbmp.losses.loss import Loss
 from diffbmp.losses.rotation import edge_field
 from diffbmp.losses.total import TotalLoss
 from diffbmp.plugins.registry import registry
+from diffbmp.testing import loss_inputs
 
 ALONE = ["overlap", "boundary", "size", "opacity-sparsity", "rotation-smoothness"]
 
@@ -41,21 +42,16 @@ def stamps_of(position: list[list[float]], scale: float = 4.0, rotation: list[fl
     return stamps.requires_grad_(False)
 
 
-def view_of(stamps: diffbmp.Stamps, target: Tensor | None = None, size: tuple[int, int] = (32, 40)) -> Any:
-    """Return what these losses look at; the texture is a full square, and the canvas 40 x 32 pixels."""
+def scene_of(stamps: diffbmp.Stamps, size: tuple[int, int] = (32, 40)) -> diffbmp.Scene:
+    """Return a canvas of stamps whose texture is a full square, 40 x 32 pixels."""
     atlas = diffbmp.Atlas.from_pixels([torch.ones((64, 64), dtype=torch.float64)])
-    scene = diffbmp.Scene(size[1], size[0], atlas, [stamps], filter="bilinear")
-    return SimpleNamespace(
-        layer=torch.zeros((4, *size), dtype=torch.float64),
-        image=torch.zeros((3, *size), dtype=torch.float64),
-        target=target,
-        target_alpha=None,
-        target_color=target,
-        sprites=scene.sprites(),
-        scene=scene,
-        renderer="reference",
-        generator=torch.Generator().manual_seed(0),
-    )
+    return diffbmp.Scene(size[1], size[0], atlas, [stamps], filter="bilinear")
+
+
+def inputs_of(
+    stamps: diffbmp.Stamps, target: Tensor | None = None, size: tuple[int, int] = (32, 40)
+) -> diffbmp.LossInputs:
+    return loss_inputs(scene=scene_of(stamps, size), target=target, renderer="reference")
 
 
 def random_stamps(count: int = 5) -> diffbmp.Stamps:
@@ -85,20 +81,20 @@ class TestEach:
             names.remove("position")  # which neighbours are nearest has no gradient
         values = [getattr(stamps, label).detach().clone().requires_grad_() for label in names]
 
+        scene = scene_of(stamps)
+
         def value(*given: Tensor) -> Tensor:
             frozen = {label: tensor.detach() for label, tensor in stamps.state_dict().items()}
             moved = torch.func.functional_call(
-                stamps, {**frozen, **dict(zip(names, given, strict=True))}, (view_of(stamps).scene.atlas,)
+                stamps, {**frozen, **dict(zip(names, given, strict=True))}, (scene.atlas,)
             )
-            view = view_of(stamps, target)
-            view.sprites = moved
-            return loss(view)
+            return loss(loss_inputs(scene=scene, sprites=moved, target=target, renderer="reference"))
 
         assert torch.autograd.gradcheck(value, values)
 
     @pytest.mark.parametrize("name", ALONE)
     def test_needs_no_target(self, name: str) -> None:
-        TotalLoss({name: 1.0}).check((8, 8), has_target=False, target_alpha=False)
+        TotalLoss({name: 1.0}).prepare(LossSetup((8, 8), has_target=False))
 
     @pytest.mark.parametrize("name", [*ALONE, "rotation-alignment"])
     def test_is_lowered_by_a_fit(self, name: str, photo: Path, stamps: Path) -> None:
@@ -114,24 +110,25 @@ class TestEach:
             losses={"size": {"maximum": 0.05}},
             optimizer={"position": 0.02, "scale": 0.02},
         )
-        terms = [step.terms[name] for step in start_fit(settings, target=target)]
+        terms = [step.terms[name] for step in begin_fit(settings, target=target)]
         assert terms[-1] < 0.8 * terms[0]
 
 
 class TestOverlap:
     def test_by_hand(self) -> None:
-        apart = view_of(stamps_of([[8, 8], [24, 24]]))
+        apart = inputs_of(stamps_of([[8, 8], [24, 24]]))
         assert float(loss_of("overlap")(apart)) == pytest.approx(0, abs=1e-9)
         # Two full squares of 8 x 8 pixels, half of each upon the other.
-        half = view_of(stamps_of([[8, 8], [12, 8]]))
+        half = inputs_of(stamps_of([[8, 8], [12, 8]]))
         assert float(loss_of("overlap")(half)) == pytest.approx(32 / (32 * 40), rel=1e-6)
-        three = view_of(stamps_of([[8, 8]] * 3))
+        three = inputs_of(stamps_of([[8, 8]] * 3))
         assert float(loss_of("overlap")(three)) == pytest.approx(2 * 64 / (32 * 40), rel=1e-6)
 
     def test_follows_alpha_max(self) -> None:
-        view = view_of(stamps_of([[8, 8], [8, 8]]))
-        view.scene.alpha_max = 0.5
-        assert float(loss_of("overlap")(view)) == pytest.approx(0.25 * 64 / (32 * 40), rel=1e-6)
+        scene = scene_of(stamps_of([[8, 8], [8, 8]]))
+        scene.alpha_max = 0.5
+        inputs = loss_inputs(scene=scene, renderer="reference")
+        assert float(loss_of("overlap")(inputs)) == pytest.approx(0.25 * 64 / (32 * 40), rel=1e-6)
 
 
 class TestBoundary:
@@ -140,10 +137,10 @@ class TestBoundary:
         [([20, 16], 0), ([4, 4], 0), ([0, 16], 0.25), ([-4, 16], 1), ([40, 32], 0.5), ([44, 16], 1), ([20, 40], 2.25)],
     )
     def test_by_hand(self, position: list[float], expected: float) -> None:
-        assert float(loss_of("boundary")(view_of(stamps_of([position])))) == pytest.approx(expected)
+        assert float(loss_of("boundary")(inputs_of(stamps_of([position])))) == pytest.approx(expected)
 
     def test_a_turned_square_reaches_further(self) -> None:
-        straight, turned = (view_of(stamps_of([[5, 16]], rotation=[angle])) for angle in (0, math.pi / 4))
+        straight, turned = (inputs_of(stamps_of([[5, 16]], rotation=[angle])) for angle in (0, math.pi / 4))
         assert float(loss_of("boundary")(straight)) == 0
         assert float(loss_of("boundary")(turned)) > 0
 
@@ -152,10 +149,10 @@ class TestSize:
     def test_by_hand(self) -> None:
         loss = loss_of("size", minimum=0.05, maximum=0.1)  # 1.6 to 3.2 of 32 pixels
         for scale, expected in ((2.0, 0), (6.4, math.log(2) ** 2), (0.8, math.log(2) ** 2)):
-            assert float(loss(view_of(stamps_of([[20, 16]], scale)))) == pytest.approx(expected)
+            assert float(loss(inputs_of(stamps_of([[20, 16]], scale)))) == pytest.approx(expected)
 
     def test_is_the_same_on_every_canvas(self) -> None:
-        small, large = view_of(stamps_of([[20, 16]], 5)), view_of(stamps_of([[200, 160]], 50), size=(320, 400))
+        small, large = inputs_of(stamps_of([[20, 16]], 5)), inputs_of(stamps_of([[200, 160]], 50), size=(320, 400))
         assert float(loss_of("size")(small)) == pytest.approx(float(loss_of("size")(large)))
 
     def test_refuses_an_empty_range(self) -> None:
@@ -166,26 +163,26 @@ class TestSize:
 def test_opacity_sparsity_by_hand() -> None:
     stamps = stamps_of([[8, 8], [9, 9]])
     stamps.opacity_logit.data = torch.logit(torch.tensor([0.2, 0.5], dtype=torch.float64))
-    assert float(loss_of("opacity-sparsity")(view_of(stamps))) == pytest.approx(0.35)
-    assert float(loss_of("opacity-sparsity", toward="either")(view_of(stamps))) == pytest.approx((0.64 + 1) / 2)
+    assert float(loss_of("opacity-sparsity")(inputs_of(stamps))) == pytest.approx(0.35)
+    assert float(loss_of("opacity-sparsity", toward="either")(inputs_of(stamps))) == pytest.approx((0.64 + 1) / 2)
 
 
 class TestRotationSmoothness:
     def test_by_hand(self) -> None:
         stamps = stamps_of([[5, 5], [6, 5], [30, 20]], rotation=[0, math.pi / 2, math.pi])
         # With one neighbour: the first two are each other's, at a right angle; the third's is the second.
-        assert float(loss_of("rotation-smoothness", neighbors=1)(view_of(stamps))) == pytest.approx(0.5)
-        assert float(loss_of("rotation-smoothness", neighbors=1, symmetry=4)(view_of(stamps))) == pytest.approx(0)
-        everyone = float(loss_of("rotation-smoothness")(view_of(stamps)))  # no more neighbours than there are
+        assert float(loss_of("rotation-smoothness", neighbors=1)(inputs_of(stamps))) == pytest.approx(0.5)
+        assert float(loss_of("rotation-smoothness", neighbors=1, symmetry=4)(inputs_of(stamps))) == pytest.approx(0)
+        everyone = float(loss_of("rotation-smoothness")(inputs_of(stamps)))  # no more neighbours than there are
         assert everyone == pytest.approx((0.5 + 1 + 0.5 + 0.5 + 1 + 0.5) / 6)
 
     def test_a_single_stamp_has_none(self) -> None:
-        assert float(loss_of("rotation-smoothness")(view_of(stamps_of([[5, 5]])))) == 0
+        assert float(loss_of("rotation-smoothness")(inputs_of(stamps_of([[5, 5]])))) == 0
 
     def test_many_are_sampled(self) -> None:
         position = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0)) * 30
         stamps = stamps_of(position.tolist(), rotation=[0.3] * 2999 + [0.3])
-        assert float(loss_of("rotation-smoothness")(view_of(stamps))) == pytest.approx(0, abs=1e-12)
+        assert float(loss_of("rotation-smoothness")(inputs_of(stamps))) == pytest.approx(0, abs=1e-12)
 
 
 class TestRotationAlignment:
@@ -199,7 +196,7 @@ class TestRotationAlignment:
     def test_follows_an_edge(self, angle: float) -> None:
         target = self.slope(angle)
         along, across = (
-            float(loss_of("rotation-alignment")(view_of(stamps_of([[20, 16]], rotation=[turn]), target)))
+            float(loss_of("rotation-alignment")(inputs_of(stamps_of([[20, 16]], rotation=[turn]), target)))
             for turn in (angle, angle + math.pi / 2)
         )
         assert along < 0.01
@@ -207,13 +204,15 @@ class TestRotationAlignment:
 
     def test_a_flat_target_has_no_direction(self) -> None:
         flat = torch.full((3, 32, 40), 0.5).double()
-        assert float(loss_of("rotation-alignment")(view_of(stamps_of([[20, 16]], rotation=[0.7]), flat))) == 0
+        assert float(loss_of("rotation-alignment")(inputs_of(stamps_of([[20, 16]], rotation=[0.7]), flat))) == 0
         assert not edge_field(flat[:1], 1.0).any()
 
     def test_to_an_angle_needs_no_target(self) -> None:
         stamps = stamps_of([[8, 8], [20, 20]], rotation=[math.pi / 2, math.pi])
-        assert float(loss_of("rotation-alignment", angle=90)(view_of(stamps))) == pytest.approx(0.25)
-        assert float(loss_of("rotation-alignment", angle=90, symmetry=4)(view_of(stamps))) == pytest.approx(0)
-        TotalLoss({"rotation-alignment": 1.0}, {"rotation-alignment": {"angle": 0}}).check((8, 8), False, False)
+        assert float(loss_of("rotation-alignment", angle=90)(inputs_of(stamps))) == pytest.approx(0.25)
+        assert float(loss_of("rotation-alignment", angle=90, symmetry=4)(inputs_of(stamps))) == pytest.approx(0)
+        TotalLoss({"rotation-alignment": 1.0}, {"rotation-alignment": {"angle": 0}}).prepare(
+            LossSetup((8, 8), has_target=False)
+        )
         with pytest.raises(DiffbmpError, match="'rotation-alignment' compares with a target"):
-            TotalLoss({"rotation-alignment": 1.0}).check((8, 8), False, False)
+            TotalLoss({"rotation-alignment": 1.0}).prepare(LossSetup((8, 8), has_target=False))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,21 +15,14 @@ import torch
 from torch import Tensor
 
 from diffbmp import DiffbmpError
-from diffbmp.fitting.build import start_fit
+from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.settings import FitSettings
+from diffbmp.losses.inputs import LossSetup
 from diffbmp.losses.laplacian import laplacian_pyramid
 from diffbmp.losses.loss import Loss
 from diffbmp.losses.lpips import LearnedPerceptualSimilarity
 from diffbmp.plugins.registry import registry
-
-
-def opaque(color: Tensor) -> Tensor:
-    return torch.cat([color, torch.ones_like(color[:1])])
-
-
-def view_of(layer: Tensor, target: Tensor) -> Any:
-    """Return what these losses look at in the view of a fit that has drawn ``layer`` over nothing but itself."""
-    return SimpleNamespace(image=layer[:3], layer=layer, target=target)
+from diffbmp.testing import loss_inputs
 
 
 def loss_of(name: str, **settings: Any) -> Loss:
@@ -46,7 +38,7 @@ def photograph(side: int, seed: int, dtype: torch.dtype = torch.float64) -> Tens
 
 def gradcheck(loss: Loss, side: int, *, fast: bool = True) -> bool:
     image, target = photograph(side, 1).requires_grad_(), photograph(side, 2)
-    return torch.autograd.gradcheck(lambda drawn: loss(view_of(opaque(drawn), target)), image, fast_mode=fast)
+    return torch.autograd.gradcheck(lambda drawn: loss(loss_inputs(drawn, target=target)), image, fast_mode=fast)
 
 
 class TestGrayscale:
@@ -55,14 +47,14 @@ class TestGrayscale:
         image, target = photograph(24, 1), photograph(24, 2)
         weights = torch.tensor([0.299, 0.587, 0.114]).double().view(3, 1, 1)
         grays = [(weights * picture).sum(0).expand(3, -1, -1) for picture in (image, target)]
-        expected = loss_of(name)(view_of(opaque(grays[0]), grays[1]))
-        torch.testing.assert_close(loss_of(f"gray-{name}")(view_of(opaque(image), target)), expected)
+        expected = loss_of(name)(loss_inputs(grays[0], target=grays[1]))
+        torch.testing.assert_close(loss_of(f"gray-{name}")(loss_inputs(image, target=target)), expected)
 
     def test_does_not_see_hue(self) -> None:
         image, target = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.5 + 0.587 / 2, 0.5 - 0.299 / 2, 0.5])
-        view = view_of(opaque(image.view(3, 1, 1).expand(3, 4, 4)), target.view(3, 1, 1).expand(3, 4, 4))
-        assert float(loss_of("gray-mse")(view)) < 1e-12
-        assert float(loss_of("mse")(view)) > 0.03
+        inputs = loss_inputs(image.view(3, 1, 1).expand(3, 4, 4), target=target.view(3, 1, 1).expand(3, 4, 4))
+        assert float(loss_of("gray-mse")(inputs)) < 1e-12
+        assert float(loss_of("mse")(inputs)) > 0.03
 
 
 class TestMultiScale:
@@ -75,20 +67,22 @@ class TestMultiScale:
             data_range=1,
             weights=[w / 1.0001 for w in (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)],
         )
-        torch.testing.assert_close(loss_of("ms-ssim")(view_of(opaque(image), target)), expected, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(
+            loss_of("ms-ssim")(loss_inputs(image, target=target)), expected, rtol=1e-6, atol=1e-8
+        )
 
     def test_zero_for_equal_pictures(self) -> None:
         image = photograph(40, 1)
-        assert float(loss_of("ms-ssim")(view_of(opaque(image), image))) == pytest.approx(0, abs=1e-12)
+        assert float(loss_of("ms-ssim")(loss_inputs(image, target=image))) == pytest.approx(0, abs=1e-12)
 
     def test_one_scale_is_ssim(self) -> None:
-        view = view_of(opaque(photograph(30, 1)), (photograph(30, 1) * 0.7 + 0.2))
-        torch.testing.assert_close(loss_of("ms-ssim", scales=1)(view), loss_of("ssim")(view))
+        inputs = loss_inputs(photograph(30, 1), target=(photograph(30, 1) * 0.7 + 0.2))
+        torch.testing.assert_close(loss_of("ms-ssim", scales=1)(inputs), loss_of("ssim")(inputs))
 
     def test_gradient_where_structure_is_opposed(self) -> None:
         """Where the library's gradient is NaN, for it takes powers below 1 of 0."""
         image = photograph(40, 1).requires_grad_()
-        loss_of("ms-ssim")(view_of(opaque(image), 1 - image.detach())).backward()
+        loss_of("ms-ssim")(loss_inputs(image, target=1 - image.detach())).backward()
         assert bool(torch.isfinite(image.grad).all())
 
     @pytest.mark.parametrize("settings", [{}, {"window": 5, "scales": 2}])
@@ -97,16 +91,16 @@ class TestMultiScale:
         target = 0.7 * image + 0.1 + 0.05 * photograph(24, 2)  # alike enough for every similarity to be above 0
         loss = loss_of("ms-ssim", **settings)
         assert torch.autograd.gradcheck(
-            lambda drawn: loss(view_of(opaque(drawn), target)), image.requires_grad_(), fast_mode=True
+            lambda drawn: loss(loss_inputs(drawn, target=target)), image.requires_grad_(), fast_mode=True
         )
 
     def test_room(self) -> None:
-        loss_of("ms-ssim").check((11, 300), target_alpha=False)
-        loss_of("ms-ssim", scales=5).check((161, 300), target_alpha=False)
+        loss_of("ms-ssim").prepare(LossSetup((11, 300)))
+        loss_of("ms-ssim", scales=5).prepare(LossSetup((161, 300)))
         with pytest.raises(DiffbmpError, match=r"at 5 scales.*300 x 100 has room for 4.*losses\.ms-ssim\.scales"):
-            loss_of("ms-ssim", scales=5).check((100, 300), target_alpha=False)
+            loss_of("ms-ssim", scales=5).prepare(LossSetup((100, 300)))
         with pytest.raises(DiffbmpError, match=r"'gray-ms-ssim'.*10 x 10 has room for 0"):
-            loss_of("gray-ms-ssim").check((10, 10), target_alpha=False)
+            loss_of("gray-ms-ssim").prepare(LossSetup((10, 10)))
 
 
 class TestNormalizedLaplacianPyramid:
@@ -123,11 +117,11 @@ class TestNormalizedLaplacianPyramid:
     def test_by_hand_on_flat_pictures(self) -> None:
         one, other = torch.full((3, 8, 8), 0.5).double(), torch.full((3, 8, 8), 0.25).double()
         expected = (0.5 / (0.17 + 0.5) - 0.25 / (0.17 + 0.25)) ** 2 / 4  # of 4 levels only the last differs
-        assert float(loss_of("nlpd")(view_of(opaque(one), other))) == pytest.approx(expected, rel=1e-9)
+        assert float(loss_of("nlpd")(loss_inputs(one, target=other))) == pytest.approx(expected, rel=1e-9)
 
     def test_zero_for_equal_pictures_with_a_finite_gradient(self) -> None:
         image = photograph(16, 1).requires_grad_()
-        value = loss_of("nlpd")(view_of(opaque(image), image.detach()))
+        value = loss_of("nlpd")(loss_inputs(image, target=image.detach()))
         value.backward()
         assert float(value.detach()) == 0
         assert not image.grad.any()
@@ -136,7 +130,7 @@ class TestNormalizedLaplacianPyramid:
         image = (photograph(48, 1) + 0.2 * (torch.rand(3, 48, 48).double() - 0.5)).clamp(0, 1)
         blurred = torch.nn.functional.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
         shift = (blurred - image).square().mean().sqrt()
-        costs = [float(loss_of("nlpd")(view_of(opaque(other), image))) for other in (blurred, image + shift)]
+        costs = [float(loss_of("nlpd")(loss_inputs(other, target=image))) for other in (blurred, image + shift)]
         assert costs[0] > 5 * costs[1]
 
     def test_gradcheck(self) -> None:
@@ -171,9 +165,9 @@ class TestLpips:
         loss = loss_of("lpips", network="squeeze", weights=str(weights))
         expected = model(image[None], target[None], normalize=True)
         torch.testing.assert_close(
-            loss(view_of(opaque(image), target)), expected.detach()[0, 0, 0, 0], rtol=1e-4, atol=1e-7
+            loss(loss_inputs(image, target=target)), expected.detach()[0, 0, 0, 0], rtol=1e-4, atol=1e-7
         )
-        assert float(loss(view_of(opaque(target), target))) == 0
+        assert float(loss(loss_inputs(target, target=target))) == 0
 
     def test_gradcheck(self, weights: Path) -> None:
         assert gradcheck(loss_of("lpips", network="squeeze", weights=str(weights)), 32)
@@ -181,11 +175,11 @@ class TestLpips:
     def test_pulls_the_picture_toward_the_target(self, weights: Path) -> None:
         loss = loss_of("lpips", network="squeeze", weights=str(weights))
         image, target = photograph(40, 1, torch.float32).requires_grad_(), photograph(40, 2, torch.float32)
-        before = loss(view_of(opaque(image), target))
+        before = loss(loss_inputs(image, target=target))
         before.backward()
         with torch.no_grad():
             image -= 0.05 * image.grad.sign()
-            after = loss(view_of(opaque(image), target))
+            after = loss(loss_inputs(image, target=target))
         assert float(after) < 0.9 * float(before.detach())
 
     def test_is_part_of_a_fit(self, weights: Path, photo: Path, stamps: Path) -> None:
@@ -199,17 +193,17 @@ class TestLpips:
             loss={"mse": 1, "lpips": 0.1},
             losses={"lpips": {"network": "squeeze", "weights": str(weights)}},
         )
-        steps = list(start_fit(settings))
+        steps = list(begin_fit(settings))
         assert steps[-1].terms["lpips"] > 0
 
     def test_weights_of_another_network(self, weights: Path, tmp_path: Path) -> None:
         with pytest.raises(DiffbmpError, match="not those of alexnet"):
-            loss_of("lpips", network="alex", weights=str(weights)).check((64, 64), target_alpha=False)
+            loss_of("lpips", network="alex", weights=str(weights)).prepare(LossSetup((64, 64)))
         (tmp_path / "no.pth").write_text("no weights")
         with pytest.raises(DiffbmpError, match=r"no\.pth' cannot be read"):
-            loss_of("lpips", network="squeeze", weights=str(tmp_path / "no.pth")).check((64, 64), target_alpha=False)
+            loss_of("lpips", network="squeeze", weights=str(tmp_path / "no.pth")).prepare(LossSetup((64, 64)))
         with pytest.raises(DiffbmpError, match=r"gone\.pth"):
-            loss_of("lpips", weights="gone.pth").check((64, 64), target_alpha=False)
+            loss_of("lpips", weights="gone.pth").prepare(LossSetup((64, 64)))
 
     def test_weights_that_cannot_be_downloaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -217,17 +211,17 @@ class TestLpips:
         with pytest.raises(
             DiffbmpError, match=r"squeezenet1_1 \(5 MB\).*download https://.*losses\.lpips\.weights.*nlpd"
         ):
-            loss_of("lpips", network="squeeze").check((64, 64), target_alpha=False)
+            loss_of("lpips", network="squeeze").prepare(LossSetup((64, 64)))
 
     def test_the_package_is_named_where_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lpips" else found(name))
         with pytest.raises(DiffbmpError, match="needs the package lpips: pip install lpips"):
-            loss_of("lpips").check((64, 64), target_alpha=False)
+            loss_of("lpips").prepare(LossSetup((64, 64)))
 
     def test_too_small_a_canvas(self) -> None:
         with pytest.raises(DiffbmpError, match=r"32 x 32.*40 x 20"):
-            LearnedPerceptualSimilarity().check((20, 40), target_alpha=False)
+            LearnedPerceptualSimilarity().prepare(LossSetup((20, 40)))
 
     def test_is_imported_only_when_used(self) -> None:
         code = (

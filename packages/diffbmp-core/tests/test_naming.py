@@ -13,17 +13,18 @@ from PIL import Image
 
 import diffbmp
 from diffbmp.exporters.grouping import DEPTH, LayerGroup, group_stamps
-from diffbmp.exporters.naming import StampName, clean_name, depth_name, stamp_names
+from diffbmp.exporters.naming import StampName, clean_name, counted, depth_name, stamp_names
 from diffbmp.loaders.sources import load_textures, set_name
+from diffbmp.testing.exports import mixed_scene
 
 
 def make_scene(textures: list[diffbmp.Texture], used: list[list[int]], batch: int | None = None) -> diffbmp.Scene:
-    """Return a scene with a part of stamps for each list of textures."""
-    parts = []
+    """Return a scene with a primitive of stamps for each list of textures."""
+    primitives = []
     for indices in used:
         count = len(indices)
         shape = (count,) if batch is None else (batch, count)
-        parts.append(
+        primitives.append(
             diffbmp.Stamps(
                 torch.zeros(*shape, 2),
                 torch.ones(shape),
@@ -33,7 +34,7 @@ def make_scene(textures: list[diffbmp.Texture], used: list[list[int]], batch: in
                 torch.tensor(indices),
             )
         )
-    return diffbmp.Scene(8, 8, diffbmp.Atlas(textures), parts)
+    return diffbmp.Scene(8, 8, diffbmp.Atlas(textures), primitives)
 
 
 def texture(name: str, set: str = "") -> diffbmp.Texture:
@@ -41,7 +42,7 @@ def texture(name: str, set: str = "") -> diffbmp.Texture:
 
 
 class TestNames:
-    def test_set_texture_and_number_in_painting_order_over_all_parts(self) -> None:
+    def test_set_texture_and_number_in_painting_order_over_all_primitives(self) -> None:
         textures = [
             texture("leaf-2", "petals"),
             texture("disc", "disc"),
@@ -50,7 +51,20 @@ class TestNames:
         ]
         names = stamp_names(make_scene(textures, [[0, 1], [2, 3]]))
         assert [name.text for name in names] == ["petals/leaf-2 1", "disc 2", "7 3", "text:\u82b1\u706b/\u82b1 4"]
-        assert [(name.number, name.part, name.index) for name in names] == [(1, 0, 0), (2, 0, 1), (3, 1, 0), (4, 1, 1)]
+        assert [(name.number, name.primitive, name.index) for name in names] == [
+            (1, 0, 0),
+            (2, 0, 1),
+            (3, 1, 0),
+            (4, 1, 1),
+        ]
+
+    def test_instances_are_counted_not_sprites_and_kinds_are_named(self) -> None:
+        scene = mixed_scene(["ribbons", "stamps", "ribbons"], count=3)
+        names = stamp_names(scene)
+        assert [name.number for name in names] == list(range(1, 10))
+        assert [(name.primitive, name.index) for name in names[:4]] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+        assert names[1].text == "ribbons 2"
+        assert counted(scene) == "6 ribbons and 3 stamps"
 
     def test_a_batch_of_canvases_has_no_names(self) -> None:
         with pytest.raises(diffbmp.DiffbmpError, match="batch of canvases; export one"):
@@ -134,6 +148,11 @@ class TestGroups:
     def test_sets_that_do_not_overlap_are_one_group_each(self) -> None:
         boxes = boxes_of((0, 0, 2, 2), (2, 0, 2, 2), (0, 2, 2, 2), (2, 2, 2, 2))
         assert group_stamps(named("abab"), boxes, "set") == [LayerGroup("a", (0, 2)), LayerGroup("b", (1, 3))]
+
+    def test_what_is_of_no_set_is_grouped_by_its_kind(self) -> None:
+        names = [StampName(1, 0, 0, "leaf", "", "stamps"), StampName(2, 1, 0, "stroke", "", "strokes")]
+        groups = group_stamps(names, boxes_of((0, 0, 4, 4), (2, 2, 4, 4)), "set")
+        assert groups == [LayerGroup("stamps", (0,)), LayerGroup("strokes", (1,))]
 
     def test_a_set_between_another_splits_it(self) -> None:
         boxes = boxes_of((0, 0, 4, 4), (1, 1, 4, 4), (2, 2, 4, 4), (50, 50, 4, 4))

@@ -33,7 +33,7 @@ class Plain(diffbmp.Loss):
     name = "plain"
     needs_target = False
 
-    def __call__(self, view: diffbmp.View) -> Any:
+    def __call__(self, view: diffbmp.LossInputs) -> Any:
         return view.image.sum() * 0
 
 

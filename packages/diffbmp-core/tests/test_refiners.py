@@ -10,7 +10,7 @@ import torch
 
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError
-from diffbmp.fitting.build import build_fit, start_fit
+from diffbmp.fitting.build import begin_fit, build_fit
 from diffbmp.fitting.fit import Fit, Target
 from diffbmp.fitting.schedules import Stream
 from diffbmp.fitting.settings import FitSettings
@@ -33,9 +33,9 @@ def squares() -> Atlas:
 
 
 def fit_of(target: torch.Tensor | None = None, **changes: Any) -> Fit:
-    values = {"n": 40, "steps": 20, "renderer": "reference", "canvas": {"shortest": 16}}
+    values = {"n": 40, "steps": 20, "renderer": "reference", "resolution": {"shortest": 16}}
     settings = FitSettings.model_validate({**values, **changes})
-    return start_fit(settings, target=picture() if target is None else target, atlas=squares())
+    return begin_fit(settings, target=picture() if target is None else target, atlas=squares())
 
 
 def mean_square(fit: Fit) -> float:
@@ -47,24 +47,24 @@ def mean_square(fit: Fit) -> float:
 class TestGrow:
     def test_comes_in_stages_and_ends_with_n(self) -> None:
         fit = fit_of(refine=["grow"], refiners={"grow": {"stages": 4, "until": 0.5}})
-        counts = [len(fit.stamps), *(len(fit.stamps) for _ in fit)]
+        counts = [len(fit.front), *(len(fit.front) for _ in fit)]
         assert counts[:11] == [10, 10, 10, 20, 20, 30, 30, 30, 40, 40, 40]
         assert set(counts[11:]) == {40}
 
     def test_the_newest_are_in_front_and_smaller(self) -> None:
         fit = fit_of(refine=["grow"], optimizer={"position": 0, "scale": 0, "rotation": 0}, seed=3)
-        first = fit.stamps.position.detach().clone()
+        first = fit.front.position.detach().clone()
         fit.run()
-        assert torch.equal(fit.stamps.position[: len(first)], first)
-        scale = fit.stamps.scale.detach()
+        assert torch.equal(fit.front.position[: len(first)], first)
+        scale = fit.front.scale.detach()
         assert scale[: len(first)].mean() > 1.5 * scale[-len(first) :].mean()
 
     @pytest.mark.parametrize("steps", [1, 2, 3])
     def test_few_steps_still_place_all(self, steps: int) -> None:
-        assert len(fit_of(steps=steps, n=17).run().stamps) == 17
+        assert len(fit_of(steps=steps, n=17).run().front) == 17
 
     def test_one_stamp(self) -> None:
-        assert len(fit_of(n=1, steps=4).run().stamps) == 1
+        assert len(fit_of(n=1, steps=4).run().front) == 1
 
     def test_is_better_than_all_at_once(self) -> None:
         grown = fit_of(refine=["grow"], steps=40).run()
@@ -73,7 +73,7 @@ class TestGrow:
 
     def test_a_target_like_the_canvas_still_gets_its_stamps(self) -> None:
         fit = fit_of(torch.ones(3, 32, 32), n=20).run()
-        assert len(fit.stamps) == 20
+        assert len(fit.front) == 20
         assert mean_square(fit) < 1e-3
 
     def test_keeps_inside_a_shape(self) -> None:
@@ -91,7 +91,7 @@ class TestRearrange:
     def test_moments_go_with_their_stamps(self) -> None:
         fit = fit_of(n=12, refine=[])
         list(zip(fit, range(3), strict=False))
-        stamps, count = fit.stamps, len(fit.stamps)
+        stamps, count = fit.front, len(fit.front)
         position = stamps.position.detach().clone()
         moment = fit.optimizer.state[stamps.position]["exp_avg"].clone()
         kept = torch.tensor([5, 0, 3])
@@ -105,7 +105,7 @@ class TestRearrange:
         )
         fit.rearrange(kept, added)
         assert count == 12
-        assert len(fit.stamps) == 5
+        assert len(fit.front) == 5
         assert torch.equal(stamps.position[:3], position[kept])
         assert torch.equal(stamps.position[3:], torch.full((2, 2), 7.0))
         assert stamps.texture.tolist()[3:] == [1, 1]
@@ -115,14 +115,20 @@ class TestRearrange:
         fit.run()
 
     def test_needs_stamps_in_front(self) -> None:
-        class Other(Stamps):
-            pass
+        class Wheels(Stamps):
+            """Stamps by another name."""
+
+            name = "wheels"
 
         fit = fit_of(n=4, refine=[])
-        fit.scene.parts.append(torch.nn.Identity())
-        fit.scene.parts[-1].name = "wheels"
-        with pytest.raises(DiffbmpError, match="of kind 'wheels'"):
-            _ = fit.stamps
+        wheels = Wheels(**fit.front.state_dict())
+        with pytest.raises(DiffbmpError, match=r"of 'wheels'.*cannot be added to those of 'stamps'"):
+            fit.rearrange(torch.arange(4), wheels)
+        scene = Scene(64, 48, fit.scene.atlas, [fit.front, wheels], background=torch.ones(3))
+        for name in ("grow", "relocate", "reinitialize"):
+            settings = fit.settings.model_copy(update={"refine": [name]})
+            with pytest.raises(DiffbmpError, match=f"'{name}' serves stamps, but the primitive in front is wheels"):
+                build_fit(settings, scene, fit.target)
 
 
 class TestRelocate:
@@ -153,18 +159,18 @@ class TestRelocate:
         with torch.no_grad():
             before = (scene.render() - 0.9 * target).square().sum()
             for index in range(5):
-                saved = scene.parts[0].opacity_logit[index].clone()
-                scene.parts[0].opacity_logit[index] = -60
+                saved = scene.primitives[0].opacity_logit[index].clone()
+                scene.primitives[0].opacity_logit[index] = -60
                 exact = (scene.render() - 0.9 * target).square().sum() - before
-                scene.parts[0].opacity_logit[index] = saved
+                scene.primitives[0].opacity_logit[index] = saved
                 assert float(costs[index]) == pytest.approx(float(exact), rel=0.2, abs=0.5)
 
     def test_moves_the_hidden_stamp_to_the_hole(self) -> None:
         scene, target = self.scene()
-        before = scene.parts[0].position.detach().clone()
+        before = scene.primitives[0].position.detach().clone()
         fit = self.fit(scene, target, per_stamp=100)
         next(iter(fit))
-        after = scene.parts[0].position.detach()
+        after = scene.primitives[0].position.detach()
         assert len(after) == 5
         assert torch.dist(after[-1], torch.tensor([30.0, 8.0])) < 3
         assert torch.allclose(after[:4], before[[0, 1, 3, 4]], atol=0)
@@ -176,18 +182,18 @@ class TestRelocate:
         scene, _ = self.scene()
         with torch.no_grad():
             target = scene.render(renderer="reference")
-        before = scene.parts[0].position.detach().clone()
+        before = scene.primitives[0].position.detach().clone()
         fit = self.fit(scene, target, share=1.0, margin=3.0)
-        kept = scene.parts[0].texture.clone()
+        kept = scene.primitives[0].texture.clone()
         next(iter(fit))
         # The hidden one may go anywhere, for nothing is lost with it; the others stay.
-        assert torch.equal(scene.parts[0].texture[:4], kept[:4])
-        assert torch.allclose(scene.parts[0].position.detach()[[0, 1, -1]][:2], before[[0, 1]], atol=0)
+        assert torch.equal(scene.primitives[0].texture[:4], kept[:4])
+        assert torch.allclose(scene.primitives[0].position.detach()[[0, 1, -1]][:2], before[[0, 1]], atol=0)
 
     def test_waits_until_all_stamps_are_there_and_stops_in_time(self) -> None:
         table = {"grow": {"until": 0.5, "stages": 4}, "relocate": {"every": 1, "after": 0, "until": 0.8, "margin": 0}}
         fit = fit_of(refiners=table, optimizer={"position": 0, "scale": 0, "rotation": 0})
-        places = [fit.stamps.position.detach().clone() for _ in fit]
+        places = [fit.front.position.detach().clone() for _ in fit]
         moved = [not torch.equal(now, before) for before, now in pairwise(places) if len(now) == len(before)]
         # After step 7 all 40 stamps are there, and after step 15 nothing moves.
         assert [len(place) for place in places][6:] == [30, *[40] * 13]

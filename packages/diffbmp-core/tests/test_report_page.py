@@ -17,17 +17,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import diffbmp
-from diffbmp.atlas.atlas import Atlas
 from diffbmp.cli.app import build_app
-from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.report import fit_report, peak_memory
 from diffbmp.fitting.report_page.page import write_report_page
 from diffbmp.fitting.report_page.pictures import LARGEST_SIDE, PALETTE, error_map, page_picture
-from diffbmp.fitting.settings import FitSettings
 from diffbmp.images import read_image
-from diffbmp.loaders.sources import load_textures
-from diffbmp.scene.scene import Scene
-from diffbmp.stamps.stamps import Stamps
 from diffbmp.testing.readers import chromium, require
 
 
@@ -72,8 +66,10 @@ def test_the_page_is_written_on_demand_and_holds_the_pictures(photo, stamps, tmp
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert data["curves"] == {name: report[name] for name in ("losses", "psnrs", "step_seconds")}
     assert all(len(values) == 5 for values in data["curves"].values())
-    assert np.array_equal(picture_of(data["pictures"]["picture"]), np.asarray(Image.open(page.parent / "picture.png")))
-    target = torch.from_numpy(picture_of(data["pictures"]["target"]).copy()).movedim(-1, 0) / 255
+    (canvas,) = data["canvases"]
+    pictures = canvas["pictures"]
+    assert np.array_equal(picture_of(pictures["picture"]), np.asarray(Image.open(page.parent / "picture.png")))
+    target = torch.from_numpy(picture_of(pictures["target"]).copy()).movedim(-1, 0) / 255
     assert torch.allclose(target, read_image(photo, what="target"), atol=1e-6)
 
 
@@ -115,34 +111,50 @@ def test_a_resumed_fit_has_the_curves_of_all_its_steps(photo, stamps, tmp_path):
 
 def test_a_transparent_canvas_is_compared_over_white(photo, stamps, tmp_path):
     page = fitted(photo, stamps, tmp_path / "out", "--report", "--background", "transparent")
-    shown = picture_of(data_of(page.read_text())["pictures"]["picture"])
+    shown = picture_of(data_of(page.read_text())["canvases"][0]["pictures"]["picture"])
     picture = Image.open(page.parent / "picture.png")
     white = Image.new("RGBA", picture.size, "white")
     assert np.abs(shown.astype(int) - np.asarray(Image.alpha_composite(white, picture))[..., :3]).max() <= 1
 
 
 def test_without_a_target_there_is_no_comparison(stamps, tmp_path):
-    class Brightness:
-        def check(self, size, *, has_target, target_alpha):
-            assert not has_target
-
-        def __call__(self, view):
-            total = view.image.mean()
-            return total, {"brightness": float(total.detach())}
-
-    settings = FitSettings.model_validate({"steps": 2, "renderer": "reference", "refine": []})
-    atlas = Atlas(load_textures([str(stamps)], {}))
-    part = Stamps(
-        torch.full((2, 2), 8.0), torch.full((2,), 5.0), torch.zeros(2), torch.zeros(2), torch.zeros(2, 3),
-        torch.zeros(2, dtype=torch.int64),
-    )  # fmt: skip
-    fit = Fit(Scene(16, 16, atlas, [part]), None, settings, loss=Brightness()).run()
+    options = {"n": 2, "steps": 2, "refine": [], "renderer": "reference", "loss": lambda inputs: inputs.image.mean()}
+    fit = diffbmp.start_fit(size=(16, 16), stamps=stamps, **options).run()
     write_report_page(fit, fit_report(fit, 1.0), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     data = data_of(page)
-    assert data["pictures"].keys() == {"picture"}
+    assert data["canvases"][0]["pictures"].keys() == {"picture"}
     assert data["curves"]["psnrs"] == [None, None]
     assert "PSNR</dt>" not in page
+
+
+def batch(photo, stamps, output, **options):
+    turned = photo.with_name("turned.png")
+    Image.open(photo).rotate(180).save(turned)
+    diffbmp.fit(
+        [photo, turned, photo], stamps=stamps, n=6, steps=3, renderer="reference", output=output, report=True, **options
+    )
+    return json.loads((output / "report.json").read_text())
+
+
+def test_the_page_of_a_batch_has_every_canvas_with_its_figures(photo, stamps, tmp_path):
+    report = batch(photo, stamps, tmp_path / "out", background="white")
+    page = (tmp_path / "out" / "report.html").read_text()
+    canvases = data_of(page)["canvases"]
+    assert len(canvases) == 3
+    targets = [picture_of(canvas["pictures"]["target"]) for canvas in canvases]
+    assert np.array_equal(targets[0], targets[2])
+    assert np.array_equal(targets[0], targets[1][::-1, ::-1])
+    for index, canvas in enumerate(canvases):
+        picture = np.asarray(Image.open(tmp_path / "out" / f"picture-{index + 1}.png"))
+        assert np.array_equal(picture_of(canvas["pictures"]["picture"]), picture)
+        assert (canvas["psnr"], canvas["ssim"]) == (
+            report["canvases"][index]["psnr"],
+            report["canvases"][index]["ssim"],
+        )
+    assert "<title>3 canvases in 6 stamps each</title>" in page
+    assert "<dt>PSNR, mean</dt>" in page
+    assert "<dd>3 of 24 \u00d7 16</dd>" in page
 
 
 def test_the_error_map_says_what_its_brightest_colour_stands_for():
@@ -168,6 +180,32 @@ def test_the_peak_of_memory_is_not_that_of_the_parent():
     said = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout
     assert 2**25 < int(said) < 2**30
     assert peak_memory() > 2**25
+
+
+@pytest.mark.slow
+def test_a_canvas_of_a_batch_is_chosen_by_mouse_and_key(photo, stamps, tmp_path):
+    require("chromium")
+    batch(photo, stamps, tmp_path / "out")
+    wrong = []
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 780})
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.goto((tmp_path / "out" / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.locator("#canvases label").count() == 3
+        page.click("#canvases label >> nth=1")
+        assert page.inner_text("#about").startswith("Canvas 2 of 3, PSNR ")
+        shown = page.evaluate("[byId('picture').src, byId('target').src, byId('error').src]")
+        wanted = page.evaluate("(({picture, target, error}) => [picture, target, error])(data.canvases[1].pictures)")
+        assert shown == wanted
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#about").startswith("Canvas 3 of 3, PSNR ")
+        page.click("text=Error")
+        page.click("#canvases label >> nth=0")
+        assert page.locator("#error").is_visible()
+        assert page.inner_text("#about").startswith("Canvas 1 of 3, PSNR ")
+    assert wrong == []
 
 
 @pytest.mark.slow

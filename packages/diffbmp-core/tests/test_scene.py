@@ -30,8 +30,8 @@ def checkerboard(side: int = 64, cells: int = 8) -> Tensor:
 
 
 def scene(**changes: Any) -> Scene:
-    given = {"width": 24, "height": 20, "atlas": Atlas.from_pixels([checkerboard()]), "parts": [stamps()], **changes}
-    return Scene(**given)
+    atlas = Atlas.from_pixels([checkerboard()])
+    return Scene(**{"width": 24, "height": 20, "atlas": atlas, "primitives": [stamps()], **changes})
 
 
 class TestRender:
@@ -52,7 +52,7 @@ class TestRender:
         assert image.shape == (3, 20, 24)
         torch.testing.assert_close(image, layer[:3] + (1 - layer[3:]) * behind)
 
-    def test_parts_are_painted_in_order(self) -> None:
+    def test_primitives_are_painted_in_order(self) -> None:
         covering = stamps(1)
         with torch.no_grad():
             covering.position.fill_(10.0)
@@ -60,8 +60,8 @@ class TestRender:
             covering.opacity_logit.fill_(100.0)
             covering.color_logit.fill_(-100.0)
         solid = Atlas.from_pixels([torch.ones(4, 4)])
-        front = scene(atlas=solid, parts=[stamps(), covering]).render()
-        behind = scene(atlas=solid, parts=[covering, stamps()]).render()
+        front = scene(atlas=solid, primitives=[stamps(), covering]).render()
+        behind = scene(atlas=solid, primitives=[covering, stamps()]).render()
         assert not bool(front[:3].any())
         assert bool(behind[:3].any())
 
@@ -72,7 +72,7 @@ class TestRender:
     def test_gradients_reach_the_stamps(self) -> None:
         drawn = scene(background=torch.ones(3))
         drawn.render(scale=2.0).square().mean().backward()
-        for name, value in drawn.parts[0].named_parameters():
+        for name, value in drawn.primitives[0].named_parameters():
             assert value.grad is not None, name
             assert bool(value.grad.any()), name
 
@@ -132,8 +132,8 @@ class TestModule:
         assert double.dtype == torch.float64
         torch.testing.assert_close(double.float(), single, rtol=0, atol=1e-5)
 
-    def test_parameters_are_those_of_its_parts(self) -> None:
-        drawn = scene(parts=[stamps(2), stamps(3)])
+    def test_parameters_are_those_of_its_primitives(self) -> None:
+        drawn = scene(primitives=[stamps(2), stamps(3)])
         assert len(list(drawn.parameters())) == 10
 
 
@@ -143,7 +143,7 @@ class TestRefusals:
         [
             ({"width": 0}, "at least 1 x 1 pixels, got 0 x 20"),
             ({"height": -1}, "at least 1 x 1"),
-            ({"parts": []}, "at least one part"),
+            ({"primitives": []}, "at least one primitive"),
             ({"background": torch.ones(4)}, r"background must have shape \(3,\) or \(3, 20, 24\), got \(4,\)"),
             ({"background": torch.ones(3, 24, 20)}, "background must have shape"),
             ({"background": torch.tensor([1.0, torch.nan, 0.0])}, "background holds NaN"),

@@ -12,7 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 import safetensors.torch
@@ -50,7 +50,7 @@ def make_stamps(random: torch.Generator, shape: tuple[int, ...], texture: Tensor
 
 
 def make_scene(background: Tensor | None = None) -> diffbmp.Scene:
-    """Two parts, one with a batch of canvases, and a texture for every way of being stored."""
+    """Two primitives on two canvases, and a texture for every way of being stored."""
     random = torch.Generator().manual_seed(0)
     clear = bytes_255(random, 4, 6, 4)
     clear[3, :3] = 0  # colours under alpha 0 are part of the texture
@@ -64,11 +64,11 @@ def make_scene(background: Tensor | None = None) -> diffbmp.Scene:
         diffbmp.Texture("signed", signed),
         diffbmp.Texture("not \udcff unicode", torch.ones(1, 1, 1)),
     ]
-    parts = [
+    primitives = [
         make_stamps(random, (2, 3), torch.tensor([0, 1, 5])),
-        make_stamps(random, (4,), torch.tensor([3, 2, 4, 1])),
+        make_stamps(random, (2, 4), torch.tensor([[3, 2, 4, 1], [0, 2, 2, 5]])),
     ]
-    return diffbmp.Scene(WIDTH, HEIGHT, diffbmp.Atlas(textures), parts, background=background, alpha_max=0.9)
+    return diffbmp.Scene(WIDTH, HEIGHT, diffbmp.Atlas(textures), primitives, background=background, alpha_max=0.9)
 
 
 def assert_same(loaded: diffbmp.Scene, scene: diffbmp.Scene) -> None:
@@ -80,9 +80,12 @@ def assert_same(loaded: diffbmp.Scene, scene: diffbmp.Scene) -> None:
         return {name: (tensor.dtype, tensor.shape, bits(tensor)) for name, tensor in tensors.items()}
 
     assert listing(loaded) == listing(scene)
-    for name in ("width", "height", "alpha_max", "blend", "filter"):
+    for name in ("width", "height", "alpha_max", "blend", "filter", "linked"):
         assert getattr(loaded, name) == getattr(scene, name)
-    assert [type(part) for part in loaded.parts] == [type(part) for part in scene.parts]
+    assert [type(one) for one in loaded.primitives] == [type(one) for one in scene.primitives]
+    for one, other in zip(loaded.primitives, scene.primitives, strict=True):
+        assert (one.locked is None) == (other.locked is None)
+        assert one.locked is None or torch.equal(one.locked, other.locked)
 
 
 def entries_of(path: Path) -> Entries:
@@ -210,11 +213,34 @@ class TestRoundTrip:
 
     def test_learned_shared_and_expanded_tensors(self, tmp_path: Path) -> None:
         pixels = torch.rand(1, 3, 3, requires_grad=True)
-        scene = diffbmp.Scene(5, 4, diffbmp.Atlas.from_pixels([pixels, pixels]), [make_scene().parts[1]])
-        scene.parts[0].texture = torch.zeros(1, dtype=torch.int64).expand(4)
+        scene = diffbmp.Scene(5, 4, diffbmp.Atlas.from_pixels([pixels, pixels]), [make_scene().primitives[1]])
+        scene.primitives[0].texture = torch.zeros(1, dtype=torch.int64).expand(4)
         scene.register_buffer("background", torch.rand(3, 1, 1).expand(3, 4, 5))
         save_scene(scene, tmp_path / "a.diffbmp")
         assert_same(load_scene(tmp_path / "a.diffbmp"), scene)
+
+    def test_locks_and_links(self, tmp_path: Path) -> None:
+        scene = make_scene()
+        scene.linked = True
+        scene.primitives[1].locked = torch.tensor([True, False, False, True])
+        save_scene(scene, tmp_path / "a.diffbmp")
+        assert_same(load_scene(tmp_path / "a.diffbmp"), scene)
+
+    def test_carries_the_lowest_version_that_holds_it(self, tmp_path: Path) -> None:
+        def version(scene: diffbmp.Scene) -> int:
+            save_scene(scene, tmp_path / "a.diffbmp")
+            number: int = document_of(entries_of(tmp_path / "a.diffbmp"))["version"]
+            return number
+
+        assert version(make_scene()) == 1
+        scene = make_scene()
+        scene.atlas = diffbmp.Atlas([diffbmp.Texture("leaf", t.pixels, "leaves") for t in scene.atlas.textures])
+        assert version(scene) == 2
+        scene.primitives[0].locked = torch.tensor([False, True, False])
+        assert version(scene) == 3
+        scene = make_scene()
+        scene.linked = True
+        assert version(scene) == 3
 
     def test_the_same_scene_gives_the_same_bytes(self, tmp_path: Path, saved: Path) -> None:
         again = tmp_path / "again.diffbmp"
@@ -231,10 +257,11 @@ class TestRoundTrip:
             assert sum(name.endswith(".png") for name in entries_of(tmp_path / "a.diffbmp")) < 3
 
     def test_a_kind_of_a_plugin(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Dot(diffbmp.Part):
+        class Dot(diffbmp.Primitive):
             """One dot; keeps its place as metadata."""
 
             name = "dot"
+            axes: ClassVar[Mapping[str, int | None]] = {"mask": -1}
 
             def __init__(self, place: float) -> None:
                 super().__init__()
@@ -244,7 +271,7 @@ class TestRoundTrip:
             def forward(self, atlas: diffbmp.Atlas) -> diffbmp.Sprites:
                 raise NotImplementedError
 
-            def rates(self) -> Mapping[str, Tensor]:
+            def learnables(self) -> Mapping[str, diffbmp.Learnable]:
                 return {}
 
             def metadata(self) -> dict[str, Any]:
@@ -258,15 +285,15 @@ class TestRoundTrip:
         path = tmp_path / "a.diffbmp"
         scene = diffbmp.Scene(5, 4, diffbmp.Atlas.from_pixels([torch.ones(2, 2)]), [Dot(0.1)])
         save_scene(scene, path)
-        assert "needs the primitive kind 'dot', which no installed plugin brings; install the plugin" in refusal(path)
+        assert "needs the primitive 'dot', which no installed plugin brings; install the plugin" in refusal(path)
         monkeypatch.setitem(registry()._entries, ("primitives", "dot"), Entry("primitives", "dot", Dot, "test"))
         loaded = load_scene(path)
         assert_same(loaded, scene)
-        assert loaded.parts[0].place == 0.1
+        assert loaded.primitives[0].place == 0.1
         damaged = {**entries_of(path)}
         damaged[schema.FILE] = damaged[schema.FILE].replace(b'"place"', b'"plate"')
         write_archive(path, damaged)
-        assert refusal(path) == "is damaged: part 0 (dot) cannot be built: 'place'"
+        assert refusal(path) == "is damaged: primitive 0 (dot) cannot be built: 'place'"
 
     def test_fit_state(self, saved: Path, tmp_path: Path) -> None:
         state = load_fit_state(saved)
@@ -292,7 +319,7 @@ class TestSaveRefuses:
             return str(caught.value)
 
         scene = make_scene()
-        scene.parts[1].scale.data[2] = float("nan")
+        scene.primitives[1].scale.data[1, 2] = float("nan")
         assert message(scene) == f"Scene '{path}' cannot be saved: the tensor 'parts/1/scale' holds NaN or infinity."
         scene = make_scene()
         scene.alpha_max = 1.5
@@ -301,7 +328,7 @@ class TestSaveRefuses:
         scene.atlas = scene.atlas.blurred(1.0)
         assert "cannot hold a blurred atlas" in message(scene)
         scene = make_scene()
-        scene.parts[0].register_buffer("wave", torch.zeros(2, dtype=torch.complex64))
+        scene.primitives[0].register_buffer("wave", torch.zeros(2, dtype=torch.complex64))
         assert "cannot hold the tensor 'parts/0/wave': torch.complex64" in message(scene)
         assert "cannot hold fit.json: Object of type Tensor" in message(make_scene(), FitState({"x": torch.ones(1)}))
         assert "cannot hold fit.json: Out of range float" in message(make_scene(), FitState({"x": float("nan")}))
@@ -337,10 +364,10 @@ class TestWrongFiles:
 
     def test_newer_version(self, altered: Callable[..., Path]) -> None:
         def newer(document: dict[str, Any]) -> None:
-            document.update(version=3, written_by="diffbmp 9.0", new_thing=True)
+            document.update(version=4, written_by="diffbmp 9.0", new_thing=True)
 
         assert refusal(altered({"new.bin": b""}, document=newer)) == (
-            "was written by 'diffbmp 9.0' in version 3 of the format, and this program reads versions up to 2; "
+            "was written by 'diffbmp 9.0' in version 4 of the format, and this program reads versions up to 3; "
             "install a newer diffbmp-core"
         )
 
@@ -358,8 +385,8 @@ class TestWrongFiles:
             (lambda d: d.update(alpha_max=2), "'alpha_max'"),
             (lambda d: d.update(blend="multiply"), "'blend': input should be 'over' or 'add'"),
             (lambda d: d.update(parts=[]), "'parts': list should have at least 1 item"),
-            (lambda d: d["parts"][0].update(kind="wave"), "needs the primitive kind 'wave', which no installed plugin"),
-            (lambda d: d["parts"][0].update(metadata={"a": 1}), "part 0 (stamps) cannot be built: Saved stamps have"),
+            (lambda d: d["parts"][0].update(kind="wave"), "needs the primitive 'wave', which no installed plugin"),
+            (lambda d: d["parts"][0].update(metadata={"a": 1}), "(stamps) cannot be built: Saved stamps have"),
             (lambda d: d["parts"][0]["tensors"].pop(), "cannot be built: Saved stamps lack ['texture']"),
             (lambda d: d["parts"][0]["tensors"].append("scale"), "lacks the tensor 'parts/0/scale'"),
             (lambda d: d["parts"].pop(), "the tensor 'parts/1/color_blend' has no place"),
@@ -401,6 +428,13 @@ class TestWrongFiles:
     )
     def test_json(self, altered: Callable[..., Path], text: bytes, expected: str) -> None:
         assert expected in refusal(altered({schema.FILE: text}))
+
+    def test_primitives_of_different_batches(self, altered: Callable[..., Path], saved: Path) -> None:
+        tensors = safetensors.torch.load(entries_of(saved)[schema.TENSORS])
+        tensors = {name: t[0].clone() if name.startswith("parts/1/") else t for name, t in tensors.items()}
+        assert refusal(altered({schema.TENSORS: safetensors.torch.save(tensors)})) == (
+            "is damaged: The primitives of a scene share none or one leading dimension, got 'stamps' (2,), 'stamps' ()"
+        )
 
     @pytest.mark.parametrize(
         ("name", "value", "expected"),
@@ -616,7 +650,7 @@ class TestPage:
             "float (4, 2, 3)",
         ]
         assert "'position': (2, 3, 2)" in lines[7]
-        assert "'position': (4, 2)" in lines[8]
+        assert "'position': (2, 4, 2)" in lines[8]
 
     def test_every_key_and_limit_is_on_the_page(self) -> None:
         page = PAGE.read_text(encoding="utf-8")
@@ -628,7 +662,7 @@ class TestPage:
             schema.LARGEST_CANVAS,
             schema.MOST_PNG_VALUES,
             schema.MOST_TEXTURES,
-            schema.MOST_PARTS,
+            schema.MOST_PRIMITIVES,
             encoding.MOST_JSON_VALUES,
             saving.LARGEST_PICTURE,
             saving.MOST_ENTRIES,

@@ -96,17 +96,17 @@ class TestModule:
         assert bool((stamps.scale > 0).all())
         assert stamps.texture.tolist() == [0, 1, 2]
 
-    def test_rates_name_every_parameter(self) -> None:
+    def test_learnables_name_every_parameter(self) -> None:
         stamps = Stamps(**values(3))
-        rates = stamps.rates()
-        assert list(rates) == ["position", "scale", "rotation", "opacity", "color"]
-        assert {id(value) for value in rates.values()} == {id(value) for value in stamps.parameters()}
+        learnables = stamps.learnables()
+        assert list(learnables) == ["position", "scale", "rotation", "opacity", "color"]
+        assert {id(one.parameter) for one in learnables.values()} == {id(value) for value in stamps.parameters()}
 
-    def test_project_keeps_a_stamp_a_pixel_across(self) -> None:
+    def test_constrain_keeps_a_stamp_a_pixel_across(self) -> None:
         given = values(3)
         given["scale"] = torch.tensor([-2.0, 0.1, 7.0])
         stamps = Stamps(**given)
-        stamps.project()
+        stamps.constrain(None, 0.0)
         assert stamps.scale.tolist() == [0.5, 0.5, 7.0]
         assert stamps.scale.requires_grad
 
@@ -166,7 +166,7 @@ class TestRefusals:
 
 
 class TestSprites:
-    def test_parts_follow_each_other(self, atlas: Atlas) -> None:
+    def test_primitives_follow_each_other(self, atlas: Atlas) -> None:
         first, second = Stamps(**values(3))(atlas), Stamps(**values(2, 4))(atlas)
         both = Sprites.concatenate([first, second])
         assert both.frame.shape == (2, 7, 2, 3)

@@ -19,7 +19,7 @@ from diffbmp.exporters.write import write_scene
 from diffbmp.images import eight_bits
 from diffbmp.metrics import psnr
 from diffbmp.testing.editors import PSD_EDITORS, blank_preview
-from diffbmp.testing.exports import EXPORT_SCENES, ExportScene, over_flat
+from diffbmp.testing.exports import EXPORT_SCENES, ExportScene, mixed_scene, over_flat
 from diffbmp.testing.readers import require
 
 
@@ -92,9 +92,41 @@ class TestContents:
 
     def test_a_scene_of_no_visible_stamp(self, tmp_path: Path) -> None:
         scene = named_scene()
-        scene.parts[0].position.data += 1000
+        scene.primitives[0].position.data += 1000
         psd = PSDImage.open(write(scene, tmp_path / "a.psd", groups="set"))
         assert [layer.name for layer in psd] == ["background"]
+
+
+class TestInstances:
+    """Ribbons, of six sprites each, and rectangles that draw a layer of their own."""
+
+    @pytest.mark.parametrize("scale", [1.0, 1.3])
+    @pytest.mark.parametrize("groups", ["none", "set"])
+    def test_each_has_one_layer_and_they_composite_to_the_picture(
+        self, tmp_path: Path, scale: float, groups: str
+    ) -> None:
+        scene = mixed_scene(["stamps", "soft-rectangles", "ribbons"], count=6)
+        scene.alpha_max = 0.8
+        path = write(scene, tmp_path / "a.psd", scale=scale, groups=groups)
+        names = [layer.name for layer in PSDImage.open(path).descendants() if not layer.is_group()]
+        assert len(names) == len(set(names)) > 8
+        assert {"background", "soft-rectangles 7"} < set(names)
+        assert set(names) <= {"background", *(name.text for name in stamp_names(scene.flattened()))}
+        assert sum(name.startswith("ribbons") for name in names) == 5  # the sixth is off the canvas
+        assert_drawn_alike("psd-tools", scene, path, scale)
+
+    def test_the_limit_of_layers_counts_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(diffbmp_psd.exporter, "MOST_LAYERS", 22)
+        scene = mixed_scene(["ribbons"], count=20)
+        assert len(PSDImage.open(write(scene, tmp_path / "a.psd"))) > 10
+        with pytest.raises(diffbmp.DiffbmpError, match=r"each of 21 stamps.*--flatten-below 2 .* 2 files"):
+            write(mixed_scene(["ribbons"], count=21), tmp_path / "b.psd")
+
+    def test_each_canvas_of_a_batch_is_a_file(self, tmp_path: Path) -> None:
+        scene = diffbmp.Scene.stacked([mixed_scene(["ribbons"], seed=seed) for seed in (0, 0)])
+        files = write_scene(scene, tmp_path / "a.psd")
+        assert [file.name for file in files] == ["a-1.psd", "a-2.psd"]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 class TestLimits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DiffbmpError", "nearest", "unknown_name"]
+__all__ = ["DiffbmpError", "article", "nearest", "unknown_name"]
 
 
 class DiffbmpError(Exception):
@@ -20,6 +20,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     by_folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
     return by_folded[near[0]] if near else None
+
+
+def article(noun: str) -> str:
+    """Return a noun with its article: ``a loss``, ``an Initializer``."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> DiffbmpError:

@@ -24,11 +24,13 @@ __all__ = [
     "LARGEST_PICTURE",
     "decode_pictures",
     "eight_bits",
+    "picture_tensor",
     "read_image",
     "read_mask",
     "resized",
     "tensor_from_picture",
     "write_png",
+    "write_png_values",
 ]
 
 LARGEST_PICTURE = 178_956_970
@@ -66,6 +68,24 @@ def read_image(path: str | Path, *, width: int | None = None, what: str = "image
             raise DiffbmpError(f"{named(what, path)} resized to {_size_sentence((width, height), 'a smaller width')}")
         picture = resized(picture, (width, height))
     return tensor_from_picture(picture)
+
+
+def picture_tensor(picture: Image.Image, *, what: str = "image") -> Tensor:
+    """Take a picture in memory as ``read_image`` takes a file: upright, in 8-bit sRGB.
+
+    Returns:
+        float32 in [0, 1], RGB ``(3, h, w)``, or straight RGBA ``(4, h, w)`` where some alpha is below 1.
+
+    Raises:
+        DiffbmpError: where its samples have 32 bits, or its pixels, which Pillow reads late, cannot be read.
+    """
+    try:
+        return tensor_from_picture(_normalized(picture, f"The {what}"))
+    except DiffbmpError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        reason = re.sub(r"\s+", " ", str(error)).strip().rstrip(".") or type(error).__name__
+        raise DiffbmpError(f"The {what} is a picture that cannot be read ({reason}).") from error
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
@@ -138,7 +158,11 @@ def write_png(path: str | Path, image: Tensor, *, premultiplied: bool = False, d
         DiffbmpError: where the shape or type is another, or a value is NaN or infinite.
         OSError: where the file cannot be written.
     """
-    values = eight_bits(image, premultiplied=premultiplied)
+    write_png_values(path, eight_bits(image, premultiplied=premultiplied), dpi=dpi)
+
+
+def write_png_values(path: str | Path, values: Tensor, *, dpi: float | None = None) -> None:
+    """Write a PNG of what ``eight_bits`` returns; see ``write_png``."""
     if values.shape[0] == 4 and bool((values[3] == 255).all()):
         values = values[:3]
     named_size = {} if dpi is None else {"dpi": (dpi, dpi)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-__all__ = ["LONGEST_OUTLINE", "checked_outline", "outline_element", "outline_of", "tintable"]
+__all__ = ["LONGEST_OUTLINE", "checked_outline", "instance_outline", "outline_element", "outline_of", "tintable"]
 
 LONGEST_OUTLINE = 2**18
 """Characters; a longer drawing is left as a bitmap."""
@@ -24,7 +24,8 @@ DROPPED = {"title", "desc", "metadata"}
 """Elements that draw nothing; those of other namespaces are dropped too."""
 
 NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
-NUMBERS = re.compile(rf"\s*({NUMBER}(px|%)?[\s,]*)*")
+NUMBERS = re.compile(rf"\s*({NUMBER}(px|%)?[\s,]*)*+")
+"""Possessive, since digits can be split into numbers in more ways than there is time to try for a stranger's text."""
 LETTERS = re.compile(r"[\sa-zA-Z0-9.,+()-]*")
 WORD = re.compile(r"[a-zA-Z-]+")
 COLOR = re.compile(r"none|[a-zA-Z]+|#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|rgb\([\d.,%\s]+\)|url\(#[\w.-]+\)")
@@ -95,15 +96,26 @@ def outline_of(markup: str, page: tuple[int, int], box: tuple[int, int, int, int
 
 def checked_outline(text: str) -> str | None:
     """Return an outline from a file as this module writes it, or None where it is not one."""
-    if len(text) > LONGEST_OUTLINE:
+    group = _plain(text)
+    return None if group is None or group.tag != "g" else ElementTree.tostring(group, encoding="unicode")
+
+
+def instance_outline(text: str, identifier: str) -> str | None:
+    """Return the element that a primitive gave as the outline of an instance, as it may stand in an SVG file.
+
+    Args:
+        text: one shape, or a group of shapes.
+        identifier: unique in the file; the ids inside begin with it.
+
+    Returns:
+        The element written anew, or None where it holds more than plain shapes: a script, a link to elsewhere, text,
+        an entity, an attribute that is not known.
+    """
+    element = _plain(text)
+    if element is None or not _draws(element):
         return None
-    try:
-        group = ElementTree.fromstring(text)
-        if group.tag != "g":
-            return None
-        return ElementTree.tostring(_cleaned(group), encoding="unicode")
-    except (_NoOutlineError, ElementTree.ParseError, RecursionError):
-        return None
+    _repaint(element, f"{identifier}-", tinted=False)
+    return ElementTree.tostring(element, encoding="unicode")
 
 
 def outline_element(outline: str, identifier: str, *, tinted: bool) -> str:
@@ -115,17 +127,7 @@ def outline_element(outline: str, identifier: str, *, tinted: bool) -> str:
         tinted: whether everything is painted in the colour of whoever uses the element (``currentColor``).
     """
     group = ElementTree.fromstring(outline)
-    for element in group.iter():
-        for key, value in list(element.attrib.items()):
-            if key == "id":
-                element.set(key, f"{identifier}-{value}")
-            elif key == "href":
-                del element.attrib[key]
-                element.set("xlink:href", f"#{identifier}-{value[1:]}")
-            elif tinted and key in PAINTS and value != "none":
-                element.set(key, "currentColor")
-            elif value.startswith("url(#"):
-                element.set(key, f"url(#{identifier}-{value[5:-1]})")
+    _repaint(group, identifier, tinted)
     if tinted:
         del group.attrib["color"]
     group.set("id", identifier)
@@ -211,6 +213,32 @@ def _attributes(element: ElementTree.Element) -> dict[str, str]:
         elif not (HARMLESS.fullmatch(key) or value.lower() in NEUTRAL) or (allowed is not None and key != "style"):
             raise _NoOutlineError
     return found
+
+
+def _plain(text: str) -> ElementTree.Element | None:
+    """Return a shape or a group of shapes written anew from what is allowed, or None where it holds anything else."""
+    if len(text) > LONGEST_OUTLINE or "<!" in text:  # nor are entities declared
+        return None
+    try:
+        element = _cleaned(ElementTree.fromstring(text))
+    except (_NoOutlineError, ElementTree.ParseError, RecursionError, ValueError):
+        return None
+    return element if element.tag == "g" or element.tag in SHAPES else None
+
+
+def _repaint(group: ElementTree.Element, identifier: str, tinted: bool) -> None:
+    """Let ids and the references to them begin with ``identifier``, and all colours be ``currentColor`` if wanted."""
+    for element in group.iter():
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.set(key, f"{identifier}-{value}")
+            elif key == "href":
+                del element.attrib[key]
+                element.set("xlink:href", f"#{identifier}-{value[1:]}")
+            elif tinted and key in PAINTS and value != "none":
+                element.set(key, "currentColor")
+            elif value.startswith("url(#"):
+                element.set(key, f"url(#{identifier}-{value[5:-1]})")
 
 
 def _draws(group: ElementTree.Element) -> bool:

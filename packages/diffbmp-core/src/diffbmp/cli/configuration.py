@@ -10,9 +10,10 @@ from typing import Any
 from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.losses.total import parse_weighted
+from diffbmp.primitives.settings import BitmapSettings
 from diffbmp.settings import parse_settings
 
-__all__ = ["assign", "gather_settings", "parse_assignment", "parse_blends", "read_toml"]
+__all__ = ["assign", "gather_settings", "parse_assignment", "parse_blends", "parse_primitives", "read_toml"]
 
 
 def gather_settings(
@@ -21,8 +22,8 @@ def gather_settings(
     losses: Sequence[str],
     shorthands: Mapping[str, str],
     assignments: Sequence[str],
-) -> tuple[FitSettings, set[str]]:
-    """Return the settings and the names of the top-level ones that were given by anyone.
+) -> tuple[FitSettings, dict[str, Any]]:
+    """Return the settings, and those of them that were given by anyone, as they were given.
 
     Args:
         config: a TOML file, or None.
@@ -45,7 +46,7 @@ def gather_settings(
         assign(values, key, value)
     for text in assignments:
         assign(values, *parse_assignment(text))
-    return parse_settings(FitSettings, values, ""), set(values)
+    return parse_settings(FitSettings, values, ""), values
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -88,12 +89,41 @@ def parse_blends(texts: Sequence[str]) -> dict[str, Any]:
     return given
 
 
+def parse_primitives(given: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """Return the flags with a table for each ``--primitive``; the flags of a primitive go into the only one.
+
+    Raises:
+        DiffbmpError: where there are several and a flag says not whose it is.
+    """
+    if not kinds:
+        return dict(given)
+    own = {name: value for name, value in given.items() if name in BitmapSettings.model_fields}
+    rest = {name: value for name, value in given.items() if name not in own}
+    if own and len(kinds) > 1:
+        name = sorted(own)[0]
+        raise DiffbmpError(
+            f"There are {len(kinds)} primitives, so say whose '{name}' it is: --set primitives.0.{name}=... for the "
+            "first at the back, or a table for each in the configuration file."
+        )
+    return {**rest, "primitives": [{"kind": kind, **own} for kind in kinds]}
+
+
 def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in nested tables."""
+    """Set a dotted key in nested tables; in a list of tables its number, from 0, names one (``primitives.0.n``).
+
+    Raises:
+        DiffbmpError: where something on the way is no table, or the list is shorter.
+    """
     *tables, last = key.split(".")
+    where: Any = values
     for table in tables:
-        nested = values.setdefault(table, {})
-        if not isinstance(nested, dict):
+        if isinstance(where, list):
+            nested = where[int(table)] if table.isdecimal() and int(table) < len(where) else None
+        else:
+            nested = where.setdefault(table, {})
+        if not isinstance(nested, (dict, list)):
             raise DiffbmpError(f"Setting '{key}' cannot be set: '{table}' is not a table of settings.")
-        values = nested
-    values[last] = value
+        where = nested
+    if isinstance(where, list):
+        raise DiffbmpError(f"Setting '{key}' cannot be set: '{last}' is one of a list; set a key of it.")
+    where[last] = value

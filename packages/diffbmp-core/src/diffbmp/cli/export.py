@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from diffbmp.cli.canvas import CanvasNumber, chosen_canvas
 from diffbmp.cli.configuration import assign, parse_assignment
 from diffbmp.cli.progress import writing_bar
 from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.exporters.options import ExportOptions
-from diffbmp.exporters.write import check_options, exporter_for, named_output, write_scene
+from diffbmp.exporters.write import canvas_path, check_options, exporter_for, named_output, write_scene
 from diffbmp.fitting.background import parse_background
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene.file import load_scene
@@ -44,21 +45,29 @@ def render_command(
         Path | None, typer.Option("--output", "-o", help="PNG to write; left out: beside the scene.")
     ] = None,
     scale: Scale = 1.0,
+    canvas: CanvasNumber = None,
     background: Background = None,
     renderer: RendererName = "auto",
     device: Device = "auto",
 ) -> None:
-    """Render a scene to a PNG at any size; stamps are sampled anew, so that it stays sharp."""
-    if output is None:
-        output = scene.with_name(f"{scene.stem}-{scale:g}x.png" if scale != 1 else f"{scene.stem}.png")
-    if output.suffix.lower() != ".png":
+    """Render a scene to a PNG at any size; stamps are sampled anew, so that it stays sharp.
+
+    Of a batch each canvas is a file of its own: NAME-1.png, NAME-2.png and so on.
+    """
+    if output is not None and output.suffix.lower() != ".png":
         raise DiffbmpError(f"render writes PNG, not '{output.name}'; `diffbmp export` writes other formats.")
     options = parse_settings(ExportOptions, {"scale": scale}, "")
     loaded = _load(scene, background, renderer, device)
+    chosen = chosen_canvas(loaded, canvas, scene)
+    if output is None:
+        output = scene.with_name(f"{scene.stem}-{scale:g}x.png" if scale != 1 else f"{scene.stem}.png")
+        if canvas is not None and loaded.batch is not None:
+            output = canvas_path(output, canvas - 1, loaded.batch)
     with writing_bar(output) as progress:
-        write_scene(loaded, output, options, exporter="core/png", renderer=renderer, progress=progress)
+        written = write_scene(chosen, output, options, exporter="core/png", renderer=renderer, progress=progress)
     height, width = loaded.scaled_size(scale)
-    Console(highlight=False, soft_wrap=True).print(f"{output}: {width} x {height} pixels")
+    for file in written:
+        Console(highlight=False, soft_wrap=True).print(f"{file}: {width} x {height} pixels")
 
 
 def export_command(
@@ -77,6 +86,7 @@ def export_command(
     groups: Annotated[str | None, _option("groups", "--groups", metavar="none|set|depth")] = None,
     flatten_below: Annotated[int | None, _option("flatten_below", "--flatten-below", metavar="STAMP")] = None,
     split: Annotated[bool, _option("split", "--split")] = False,
+    canvas: CanvasNumber = None,
     background: Background = None,
     renderer: RendererName = "auto",
     device: Device = "auto",
@@ -85,7 +95,10 @@ def export_command(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of an exporter: exporters.NAME.KEY=VALUE"),
     ] = None,
 ) -> None:
-    """Export a scene to other formats, chosen by the suffix of each file or by the name of an exporter before it."""
+    """Export a scene to other formats, chosen by the suffix of each file or by the name of an exporter before it.
+
+    Of a batch each canvas is a file of its own: NAME-1.psd, NAME-2.psd and so on.
+    """
     values: dict[str, dict[str, dict[str, object]]] = {"exporters": {}}
     for text in set_ or []:
         key, value = parse_assignment(text)
@@ -99,7 +112,7 @@ def export_command(
     named = [named_output(text) for text in output]
     exporters = [exporter_for(path, tables, name=name) for name, path in named]
     check_options(exporters, options)
-    loaded = _load(scene, background, renderer, device)
+    loaded = chosen_canvas(_load(scene, background, renderer, device), canvas, scene)
     for (_, text), exporter in zip(named, exporters, strict=True):
         path = Path(text)
         with writing_bar(path) as progress:

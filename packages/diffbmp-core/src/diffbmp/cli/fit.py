@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from diffbmp.cli.configuration import gather_settings, parse_blends
+from diffbmp.cli.configuration import gather_settings, parse_blends, parse_primitives
 from diffbmp.cli.interrupt import stop_on_interrupt
 from diffbmp.cli.progress import ProgressBar, writing_bar
 from diffbmp.errors import DiffbmpError
-from diffbmp.fitting.build import start_fit
+from diffbmp.exporters.write import canvas_path
+from diffbmp.fitting.build import begin_fit
+from diffbmp.fitting.changing import CHANGEABLE
 from diffbmp.fitting.checkpoint import load_checkpoint
 from diffbmp.fitting.fit import Fit
+from diffbmp.fitting.members import members_of
+from diffbmp.fitting.objects import FitObjects
 from diffbmp.fitting.run import CHECKPOINT, PICTURE, check_output, drive, write_results
 from diffbmp.fitting.settings import FitSettings
 
 __all__ = ["fit_command"]
-
-RESUMABLE = ("steps", "output", "export", "export_options", "observe", "report", "checkpoint")
-"""Settings that may differ from those of the fit that is resumed."""
 
 
 def _option(name: str, *flags: str, **extra: Any) -> Any:
@@ -35,6 +37,23 @@ def _option(name: str, *flags: str, **extra: Any) -> Any:
 
 def fit_command(
     target: Annotated[str | None, typer.Argument(help="Picture to compose.", show_default=False)] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", metavar="FILE", help="Picture to compose; given several times, a batch of canvases of one size."
+        ),
+    ] = None,
+    size: Annotated[str | None, _option("size", "--size", metavar="WIDTHxHEIGHT")] = None,
+    primitive: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--primitive",
+            metavar="KIND",
+            help="What is learned and paints, the first at the back; may be given several times. With one, -n, "
+            "--palette and --freeze and their like are its; any setting is --set primitives.0.KEY=VALUE. "
+            "[dim]\\[default: stamps][/]",
+        ),
+    ] = None,
     stamps: Annotated[list[str] | None, _option("stamps", "--stamps", "-s", metavar="SOURCE")] = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="FOLDER")] = None,
     preset: Annotated[str | None, _option("preset", "--preset", metavar="paper|fast|balanced|best")] = None,
@@ -56,6 +75,7 @@ def fit_command(
     ] = None,
     palette: Annotated[list[str] | None, _option("palette", "--palette", metavar="COLOURS|FILE")] = None,
     freeze: Annotated[list[str] | None, _option("freeze", "--freeze", metavar="NAME[=VALUE]")] = None,
+    lock: Annotated[list[str] | None, _option("lock", "--lock", metavar="NUMBERS")] = None,
     alpha_max: Annotated[float | None, _option("alpha_max", "--alpha-max")] = None,
     blend: Annotated[str | None, _option("blend", "--blend", metavar="over|add")] = None,
     filter: Annotated[str | None, _option("filter", "--filter")] = None,
@@ -104,13 +124,14 @@ def fit_command(
     flags = {name: value for name, value in flags.items() if name in FitSettings.model_fields and name != "loss"}
     given = {name: value for name, value in flags.items() if value not in (None, []) and name != "color_blend"}
     given.update(parse_blends(color_blend or []))
+    given = parse_primitives(_with_targets(given, targets or []), primitive or [])
     shorthands = {"loaders.image.mask": mask, "loaders.text.font": font, "loaders.text.split": split}
     assignments = {key: value for key, value in shorthands.items() if value is not None}
-    settings, explicit = gather_settings(config, given, loss or [], assignments, set_ or [])
+    settings, asked = gather_settings(config, given, loss or [], assignments, set_ or [])
     check_output(settings)
 
     console = Console(highlight=False, soft_wrap=True)
-    running = _resumed(settings, explicit) if resume else start_fit(settings)
+    running = _resumed(settings, asked) if resume else begin_fit(settings)
     if running.next_step >= running.settings.steps:
         raise DiffbmpError(
             f"The fit in '{running.settings.output}' has taken all its {running.next_step} steps; "
@@ -123,26 +144,64 @@ def fit_command(
         drive(running)
         results = write_results(running, time.perf_counter() - started, showing=writing_bar)
     picture = Path(running.settings.output) / PICTURE
+    written, mean = str(picture), ""
+    if running.batch is not None:
+        first, last = (canvas_path(picture, index, running.batch) for index in (0, running.batch - 1))
+        written, mean = f"{first} to {last.name}", "mean "
     stopped = "" if results["finished"] else f" of {running.settings.steps} (stopped; --resume goes on)"
     quality = "" if results["psnr"] is None else f"PSNR {results['psnr']:.2f} dB, SSIM {results['ssim']:.3f}, "
     console.print(
-        f"{picture}: {quality}{results['stamps']} stamps, {results['steps']} steps{stopped}, "
+        f"{written}: {mean if quality else ''}{quality}{_counted(results)}, {results['steps']} steps{stopped}, "
         f"{results['seconds']:.1f} s with renderer {results['renderer']}"
     )
 
 
-def _resumed(settings: FitSettings, explicit: set[str]) -> Fit:
+def _with_targets(given: dict[str, Any], targets: list[str]) -> dict[str, Any]:
+    """Return the flags with the targets of ``--target``.
+
+    Raises:
+        DiffbmpError: where a target is given as an argument too.
+    """
+    if not targets:
+        return given
+    if "target" in given:
+        raise DiffbmpError(f"The target is given twice, as '{given['target']}' and with --target; give it once.")
+    return {**given, "target": targets[0] if len(targets) == 1 else targets}
+
+
+def _resumed(settings: FitSettings, asked: Mapping[str, Any]) -> Fit:
     """Return the fit in the output folder, after checking that nothing else is asked of it than was before."""
     path = Path(settings.output) / CHECKPOINT
     if not path.exists():
         raise DiffbmpError(f"There is nothing to resume in '{settings.output}': it has no {CHECKPOINT}.")
-    changes = {name: getattr(settings, name) for name in RESUMABLE if name in explicit}
+    changes = {name: asked[name] for name in CHANGEABLE if name in asked}
     running = load_checkpoint(path, changes={**changes, "output": settings.output})
-    for name in sorted(explicit - set(RESUMABLE)):
+    for name in sorted(set(asked) - set(CHANGEABLE)):
         before, now = getattr(running.settings, name), getattr(settings, name)
+        if name == "primitives":
+            before, now = _asked_of_primitives(running.settings, settings)
         if before != now:
             raise DiffbmpError(
                 f"The fit in '{settings.output}' was begun with {name} = {before!r}, not {now!r}; "
                 "leave the option out to resume it, or begin anew without --resume."
             )
     return running
+
+
+def _asked_of_primitives(before: FitSettings, now: FitSettings) -> tuple[Any, Any]:
+    """Return the kinds of both and, as their models read them, the settings that ``now`` gives."""
+    asked = now.primitives or []
+    read = [[member.cls.name for member in members_of(one, FitObjects(), placing=False)] for one in (before, now)]
+    if read[0] != read[1]:
+        return read[0], read[1]
+    pairs = zip(*(members_of(one, FitObjects(), placing=False) for one in (before, now)), asked, strict=True)
+    values = [
+        [{name: getattr(member.settings, name) for name in table if name != "kind"} for member in both]
+        for *both, table in pairs
+    ]
+    return [old for old, _ in values], [new for _, new in values]
+
+
+def _counted(report: dict[str, Any]) -> str:
+    """Return what the picture is made of: ``500 stamps``, ``60 strokes and 40 stamps``."""
+    return " and ".join(f"{entry['count']} {entry['kind']}" for entry in report["primitives"])

@@ -17,8 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from diffbmp.fitting.fit import Fit, Step
+from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.observer import Observer
+from diffbmp.fitting.step import Step
 
 __all__ = ["ProgressBar", "writing_bar"]
 

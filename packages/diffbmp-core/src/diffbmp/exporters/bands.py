@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from diffbmp.images import eight_bits
-from diffbmp.rendering.composite import composite, over_background
+from diffbmp.rendering.composite import over_background
 from diffbmp.rendering.sprites import Sprites
+from diffbmp.scene.painting import paint
 from diffbmp.scene.scene import Scene
 
 __all__ = ["BAND_PIXELS", "render_bands"]
@@ -21,16 +22,16 @@ BAND_PIXELS = 2**22
 
 @torch.no_grad()
 def render_bands(
-    scene: Scene, sprites: Sprites, *, scale: float, renderer: str, background: Tensor | None
+    scene: Scene, *, scale: float, renderer: str, background: Tensor | None, sprites: Sprites | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Render ``sprites`` as ``scene`` would, from the top down.
+    """Render one canvas from the top down.
 
     Args:
-        scene: gives canvas, textures, blend mode and filter.
-        sprites: of one canvas, at scale 1.
+        scene: what to render.
         scale: size of the picture relative to the canvas.
         renderer: the renderer to draw with, or "auto".
         background: ``(3, 1, 1)`` or ``(3, H, W)`` at this scale, or None for a transparent canvas.
+        sprites: what to paint instead of the scene's primitives, in canvas pixels.
 
     Yields:
         The first row of a band, and the band: uint8, RGB ``(3, rows, W)`` over a background, else straight RGBA
@@ -38,18 +39,12 @@ def render_bands(
     """
     height, width = scene.scaled_size(scale)
     step = max(1, BAND_PIXELS // width)
-    scaled = sprites.scaled(scale)
+    groups = scene.sprites_by_primitive() if sprites is None else []
+    whole = scene.drawing(scale=scale, renderer=renderer)
     for top in range(0, height, step):
         rows = min(step, height - top)
-        frame = scaled.frame
-        if top:
-            frame = torch.cat([frame[..., :2], frame[..., 2:] - frame.new_tensor([[0.0], [top]])], dim=-1)
-        band = replace(scaled, frame=frame)
-        image = composite(
-            band.frame, band.opacity, band.color, band.texture, scene.atlas,
-            size=(rows, width), color_blend=band.color_blend, alpha_max=scene.alpha_max,
-            blend=scene.blend, filter=scene.filter, renderer=renderer,
-        )  # fmt: skip
+        band = replace(whole, size=(rows, width), offset=(0.0, top / scale))
+        image = band.composite(sprites) if sprites is not None else paint(scene.primitives, groups, band)
         if background is None:
             yield top, eight_bits(image, premultiplied=True)
         else:

@@ -43,12 +43,19 @@ class Exporter(Plugin, ABC):
     options: ClassVar[frozenset[str]] = frozenset({"scale"})
     """The fields of ``ExportOptions`` that this format takes; another one that is asked for is an error."""
 
+    flattens: ClassVar[bool] = True
+    """Whether it writes sprites: it is given ``scene.flattened(options.scale)``, where a primitive that draws a layer
+    of its own is one sprite and one instance. One that renders pictures sets False and gets the scene as it is."""
+
+    batched: ClassVar[bool] = False
+    """Whether one file holds all canvases of a batch, as a clip does; where not, each canvas is a file of its own."""
+
     @abstractmethod
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write ``scene`` to ``path``.
 
         Args:
-            scene: what to export.
+            scene: what to export, of one canvas unless ``batched``, flattened where ``flattens``.
             path: where to write; the caller has made it a temporary name beside the final one and renames it.
             options: what was asked for. Those that the format does not take are left at their defaults.
             renderer: the renderer to draw with, or "auto".
@@ -60,7 +67,7 @@ class Exporter(Plugin, ABC):
         """
 
     def layer_limit(self, options: ExportOptions) -> int | None:
-        """Return how many stamps one file can hold a layer for, or None for any number.
+        """Return how many instances one file can hold a layer for, or None for any number.
 
         Args:
             options: what was asked for; groups may take a share.

@@ -17,9 +17,6 @@ __all__ = ["DEPTH", "LayerGroup", "group_stamps"]
 DEPTH = 100
 """Stamps in a group by depth."""
 
-NO_SET = "stamps"
-"""What the group of stamps is called whose textures are of no set."""
-
 
 @dataclass(frozen=True)
 class LayerGroup:
@@ -37,10 +34,11 @@ class LayerGroup:
 def group_stamps(names: Sequence[StampName], boxes: npt.NDArray[np.int64], grouping: Grouping) -> list[LayerGroup]:
     """Return the groups, the back first, such that painting them in order gives the picture of the plain order.
 
-    By depth, each group is a run of ``DEPTH`` stamps. By set, stamps trade places only where their boxes do not
-    overlap, which changes no pixel; so a set that lies between others at some places needs several groups
-    (``petals 1``, ``petals 2``), and they are made as few and as large as a greedy choice finds them. Where all stamps
-    would be in one group there is none: it would tell nothing, and Krita 5.1 shows such a file empty.
+    By depth, each group is a run of ``DEPTH`` stamps. By set (or by kind where they are of none), stamps trade places
+    only where their boxes do not overlap, which changes no pixel; so a set that lies between others at some places
+    needs several groups (``petals 1``, ``petals 2``), and they are made as few and as large as a greedy choice finds
+    them. Where all stamps would be in one group there is none: it would tell nothing, and Krita 5.1 shows such a file
+    empty.
 
     Args:
         names: the stamps in painting order.
@@ -57,7 +55,7 @@ def group_stamps(names: Sequence[StampName], boxes: npt.NDArray[np.int64], group
             LayerGroup(depth_name(names[start : start + DEPTH]), tuple(range(start, min(start + DEPTH, len(names)))))
             for start in starts
         ]
-    runs = _runs_by_set([name.set or NO_SET for name in names], boxes)
+    runs = _runs_by_set([name.group for name in names], boxes)
     total = Counter(label for label, _ in runs)
     seen: Counter[str] = Counter()
     groups = []

@@ -1,15 +1,16 @@
-"""What a stamp is called in every format: one place, so that a layer can be traced back to its stamp."""
+"""What an instance is called in every format: one place, so that a layer can be traced back to its stamp or stroke."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffbmp.errors import DiffbmpError
 from diffbmp.scene.scene import Scene
 
-__all__ = ["BACKGROUND_NAME", "StampName", "clean_name", "depth_name", "flattened_name", "stamp_names"]
+__all__ = ["BACKGROUND_NAME", "StampName", "clean_name", "counted", "depth_name", "flattened_name", "stamp_names"]
 
 BACKGROUND_NAME = "background"
 
@@ -19,45 +20,58 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class StampName:
-    """What one stamp is called.
+    """What one instance is called: a stamp, a stroke, whatever its kind is.
 
     Attributes:
-        number: place in painting order over all parts, 1 at the back.
-        part: which part of the scene, from 0.
-        index: which sprite of that part, from 0.
-        texture: name of its texture.
+        number: place in painting order over all primitives, 1 at the back.
+        primitive: which primitive of the scene, from 0.
+        index: which instance of that primitive, from 0.
+        label: name of its texture, or whatever its kind calls it.
         set: name of the source that the texture is from, or "".
+        kind: name of the kind of primitive.
     """
 
     number: int
-    part: int
+    primitive: int
     index: int
-    texture: str
+    label: str
     set: str
+    kind: str = "stamps"
 
     @property
     def text(self) -> str:
-        """``petals/leaf-2 37``: set, texture and number. No two stamps of a scene share it, since numbers differ."""
-        prefix = f"{self.set}/" if self.set and self.set != self.texture else ""
-        return f"{prefix}{self.texture} {self.number}"
+        """``petals/leaf-2 37``: set, label and number. No two instances share it, since numbers differ."""
+        prefix = f"{self.set}/" if self.set and self.set != self.label else ""
+        return f"{prefix}{self.label} {self.number}"
+
+    @property
+    def group(self) -> str:
+        """What it is grouped under: its set, or its kind where it is of none."""
+        return self.set or self.kind
 
 
 def stamp_names(scene: Scene) -> list[StampName]:
-    """Return the name of every stamp in painting order, the back first.
+    """Return the name of every instance in painting order, the back first.
 
     Raises:
         DiffbmpError: where the scene is a batch of canvases.
     """
+    if scene.batch is not None:
+        raise DiffbmpError("The scene is a batch of canvases; export one canvas at a time.")
     names: list[StampName] = []
-    labels = [(clean_name(texture.name), clean_name(texture.set)) for texture in scene.atlas.textures]
-    for part, module in enumerate(scene.parts):
-        sprites = module(scene.atlas)
-        if sprites.frame.dim() != 3 or sprites.texture.dim() != 1:
-            raise DiffbmpError("The scene is a batch of canvases; export one canvas at a time.")
-        for index, texture in enumerate(sprites.texture.tolist()):
-            label, group = labels[texture]
-            names.append(StampName(len(names) + 1, part, index, label, group))
+    for place, primitive in enumerate(scene.primitives):
+        for index, name in enumerate(primitive.names(scene.atlas)):
+            label, of_set = clean_name(name.label), clean_name(name.set)
+            names.append(StampName(len(names) + 1, place, index, label, of_set, primitive.name))
     return names
+
+
+def counted(scene: Scene) -> str:
+    """Return what a canvas is made of: ``500 stamps``, ``60 strokes and 40 stamps``."""
+    counts: Counter[str] = Counter()
+    for primitive in scene.primitives:
+        counts[primitive.name] += len(primitive)
+    return " and ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def flattened_name(count: int) -> str:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.exporter import Exporter, Progress
-from diffbmp.exporters.faces import FacePixels, Faces, Look, Matrix
 from diffbmp.exporters.grouping import group_stamps
 from diffbmp.exporters.markup import number
 from diffbmp.exporters.options import ExportOptions
-from diffbmp.exporters.placed import PlacedStamp, placed_stamps, require_over
+from diffbmp.exporters.placed import PlacedInstance, PlacedSprite, placed_instances, require_over
+from diffbmp.exporters.texture_images import Look, Matrix, TextureImage, TextureImages
 from diffbmp.images import eight_bits
 from diffbmp.scene.scene import Scene
 from diffbmp.version import __version__
@@ -41,7 +41,8 @@ class PdfExporter(Exporter):
     """One page at print size, its stamps as separate objects with opacity and soft masks; needs ``diffbmp-core[pdf]``.
 
     The page is the canvas times ``--scale`` in pixels, of which ``--dpi`` make an inch. Textures are as fine as that
-    many pixels need. With ``--groups`` each group is a layer that a viewer can switch off.
+    many pixels need. With ``--groups`` each group is a layer that a viewer can switch off. The sprites of an instance
+    that has several are marked content of its name.
     """
 
     name = "pdf"
@@ -80,29 +81,31 @@ class _Page:
         self, pdf: pikepdf.Pdf, scene: Scene, options: ExportOptions, renderer: str, progress: Progress
     ) -> None:
         self._pdf, self._scene, self._options, self._progress = pdf, scene, options, progress
-        self._stamps = placed_stamps(scene, options.scale)
-        self._faces = Faces(scene, self._stamps, options.scale, renderer)
+        self._instances = placed_instances(scene, options.scale)
+        sprites = [sprite for instance in self._instances for sprite in instance.sprites]
+        self._textures = TextureImages(scene, sprites, options.scale, renderer)
         self._images: dict[str, pikepdf.Object] = {}
         self._states: dict[str, pikepdf.Object] = {}
         self._layers: dict[str, pikepdf.Object] = {}
-        self._names: dict[FacePixels, str] = {}
+        self._names: dict[TextureImage, str] = {}
 
     def write(self) -> None:
         """Add the page to the file."""
         from pikepdf import Array, Dictionary, Name
 
-        scene, unit = self._scene, POINTS / self._options.dpi
-        pixels_high, pixels_wide = scene.scaled_size(self._options.scale)
+        unit = POINTS / self._options.dpi
+        pixels_high, pixels_wide = self._scene.scaled_size(self._options.scale)
         wide, high = pixels_wide * unit, pixels_high * unit
-        enlargement = self._faces.enlargement(self._options.scale)
-        for done, key in enumerate(self._faces.needed):
-            rows, columns = self._faces.pixels(key).shape[:2]
+        enlargement = self._textures.enlargement(self._options.scale)
+        for done, key in enumerate(self._textures.needed):
+            rows, columns = self._textures.pixels(key).shape[:2]
             # Many printers do not smooth what they enlarge, so it is done for them.
             finer = min(math.ceil(enlargement[key]), max(1, LARGEST_FINER // max(rows, columns)))
-            self._names[key] = self._add_face(key, self._faces.pixels(key, finer), (columns, rows))
-            self._progress(0.8 * (done + 1) / len(self._faces.needed))
+            self._names[key] = self._add_texture(key, self._textures.pixels(key, finer), (columns, rows))
+            self._progress(0.8 * (done + 1) / len(self._textures.needed))
         # From canvas pixels, y down, to points, y up.
-        start = _placed((wide / scene.width, 0.0, 0.0, -high / scene.height, 0.0, high))
+        pixel = unit * self._options.scale
+        start = _placed((pixel, 0.0, 0.0, -pixel, 0.0, high))
         content = "\n".join([start, *self._background(), *self._groups()])
         resources = Dictionary(
             XObject=Dictionary({f"/{name}": image for name, image in self._images.items()}),
@@ -125,47 +128,60 @@ class _Page:
         scene = self._scene
         if scene.background is None:
             return
+        # What whole pixels come to in canvas units, which is not the canvas where the scale leaves a part of a pixel.
+        down, across = (pixels / self._options.scale for pixels in scene.scaled_size(self._options.scale))
         if scene.background.dim() == 1:
             color = " ".join(number(value) for value in scene.background.tolist())
-            yield f"{color} rg 0 0 {scene.width} {scene.height} re f"
+            yield f"{color} rg 0 0 {number(across)} {number(down)} re f"
             return
         picture = scene.background_at(self._options.scale)
         assert picture is not None
         self._images["background"] = self._image(eight_bits(picture).cpu().movedim(0, -1).contiguous().numpy())
-        yield f"q {_placed((scene.width, 0.0, 0.0, -scene.height, 0.0, scene.height))} /background Do Q"
+        yield f"q {_placed((across, 0.0, 0.0, -down, 0.0, down))} /background Do Q"
 
     def _groups(self) -> Iterator[str]:
         import pikepdf
 
-        boxes = np.array([stamp.box for stamp in self._stamps], dtype=np.int64).reshape(-1, 4)
-        for group in group_stamps([stamp.name for stamp in self._stamps], boxes, self._options.groups):
+        boxes = np.array([instance.box for instance in self._instances], dtype=np.int64).reshape(-1, 4)
+        for group in group_stamps([one.name for one in self._instances], boxes, self._options.groups):
             if group.name is not None:
                 name = f"layer{len(self._layers)}"
                 layer = pikepdf.Dictionary(Type=pikepdf.Name.OCG, Name=pikepdf.String(group.name))
                 self._layers[name] = self._pdf.make_indirect(layer)
                 yield f"/OC /{name} BDC"
             for index in group.stamps:
-                if index in self._faces.looks:
-                    yield self._stamp(self._stamps[index], self._faces.looks[index])
+                yield from self._instance(self._instances[index])
             if group.name is not None:
                 yield "EMC"
 
-    def _stamp(self, stamp: PlacedStamp, look: Look) -> str:
-        """Return the operators that paint one stamp."""
+    def _instance(self, instance: PlacedInstance) -> Iterator[str]:
+        """Yield the operators that paint one instance."""
+        looks = self._textures.looks
+        painted = [self._sprite(one, looks[one.number]) for one in instance.sprites if one.number in looks]
+        if len(instance.sprites) < 2 or not painted:
+            yield from painted
+            return
+        title = instance.name.text.encode("utf-16-be").hex()
+        yield f"/Instance <</Title <feff{title}>>> BDC"
+        yield from painted
+        yield "EMC"
+
+    def _sprite(self, sprite: PlacedSprite, look: Look) -> str:
+        """Return the operators that paint one sprite."""
         width, height = look.size
-        names = {face: self._names[key] for face, key in look.faces.items()}
-        start = f"q {_placed(look.matrix)} /{self._opacity_name(stamp.opacity)} gs"
+        names = {kind: self._names[key] for kind, key in look.images.items()}
+        start = f"q {_placed(look.matrix)} /{self._opacity_name(sprite.opacity)} gs"
         whole = _placed((width, 0.0, 0.0, -height, 0.0, height))  # from the unit square that images fill, y up
         if "picture" in names:
             return f"{start} {whole} /{names['picture']} Do Q"
-        color = " ".join(number(value) for value in stamp.color)
+        color = " ".join(number(value) for value in sprite.color)
         fill = f"{color} rg 0 0 {width} {height} re f"
         masked = f"{start} /{names['cover']} gs"
         if "colors" not in names:
             return f"{masked} {fill} Q"
-        mix, colors = self._opacity_name(stamp.color_blend), names["colors"]
+        mix, colors = self._opacity_name(sprite.color_blend), names["colors"]
         mixed = f"{fill} /{mix} gs {whole} /{colors} Do"
-        form = f"mix{stamp.number}"
+        form = f"mix{sprite.number}"
         used, states = {f"/{colors}": self._images[colors]}, {f"/{mix}": self._states[mix]}
         self._images[form] = self._form(mixed, look.size, used, states)
         return f"{masked} /{form} Do Q"
@@ -181,12 +197,12 @@ class _Page:
             self._states[name] = self._pdf.make_indirect(pikepdf.Dictionary(Type=pikepdf.Name.ExtGState, ca=alpha))
         return name
 
-    def _add_face(self, key: FacePixels, pixels: NDArray[np.uint8], size: tuple[int, int]) -> str:
-        """Store a face of ``size`` in texels and return the name by which it is drawn, or for a cover set as mask."""
+    def _add_texture(self, key: TextureImage, pixels: NDArray[np.uint8], size: tuple[int, int]) -> str:
+        """Store an image of ``size`` in texels and return the name by which it is drawn, or for a cover set as mask."""
         from pikepdf import Dictionary, Name
 
-        name = f"{key.face}{len(self._names)}"
-        if key.face == "cover":
+        name = f"{key.kind}{len(self._names)}"
+        if key.kind == "cover":
             width, height = size
             image = self._image(pixels)
             content = f"{_placed((width, 0.0, 0.0, -height, 0.0, height))} /cover Do"
@@ -195,7 +211,7 @@ class _Page:
             self._states[name] = self._pdf.make_indirect(Dictionary(Type=Name.ExtGState, SMask=mask))
             return name
         image = self._image(pixels[..., :3])
-        if key.face == "picture":
+        if key.kind == "picture":
             image.SMask = self._image(pixels[..., 3:])
         self._images[name] = image
         return name

@@ -1,7 +1,8 @@
-"""The stamps of a scene as an exporter places them: plain numbers, a mip level and a name for each."""
+"""The instances of a scene as an exporter places them: a name and sprites in plain numbers for each."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -12,24 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from diffbmp.errors import DiffbmpError
+from diffbmp.exporters.instances import scene_instances
 from diffbmp.exporters.naming import StampName, stamp_names
-from diffbmp.rendering.layers import layer_boxes
+from diffbmp.rendering.layers import instance_boxes, layer_boxes
 from diffbmp.rendering.renderer import CompositeInputs
 from diffbmp.rendering.sampling import invert_frames, level_of_detail, mip_levels
 from diffbmp.scene.scene import Scene
 
-__all__ = ["PlacedStamp", "identifiers", "level_pixels", "placed_stamps", "require_over"]
+__all__ = ["PlacedInstance", "PlacedSprite", "identifiers", "level_pixels", "placed_instances", "require_over"]
 
 Pixels = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class PlacedStamp:
-    """One stamp as it is drawn.
+class PlacedSprite:
+    """One sprite as it is drawn.
 
     Attributes:
-        number: place in painting order, from 0 at the back.
-        name: what it is called, as in every format.
+        number: place in painting order among the sprites of all instances, from 0 at the back.
         texture: number of its texture in the atlas.
         level: the mip level that the "mipmap" filter reads at the scale asked for.
         detail: log2 of the longest axis, in texels of the original, of a pixel's footprint at the scale asked for.
@@ -37,12 +38,10 @@ class PlacedStamp:
         opacity: in [0, 1], ``alpha_max`` included.
         color: tint, red, green and blue in [0, 1].
         color_blend: 0 paints with the tint, 1 with the texture's own colour; 0 for an alpha-only texture.
-        box: (left, top, width, height) of the canvas pixels that it can touch at the scale asked for.
         drawn: whether the frame spans an area; one that does not draws nothing.
     """
 
     number: int
-    name: StampName
     texture: int
     level: int
     detail: float
@@ -50,19 +49,33 @@ class PlacedStamp:
     opacity: float
     color: tuple[float, float, float]
     color_blend: float
-    box: tuple[int, int, int, int]
     drawn: bool
 
 
+@dataclass(frozen=True)
+class PlacedInstance:
+    """One instance as it is drawn.
+
+    Attributes:
+        name: what it is called, as in every format.
+        box: (left, top, width, height) of the canvas pixels that it can touch at the scale asked for.
+        sprites: what it is made of, the back first.
+    """
+
+    name: StampName
+    box: tuple[int, int, int, int]
+    sprites: tuple[PlacedSprite, ...]
+
+
 @torch.no_grad()
-def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
-    """Return the stamps of a scene in painting order, with the mip levels that they are drawn from at ``scale``.
+def placed_instances(scene: Scene, scale: float = 1.0) -> list[PlacedInstance]:
+    """Return the instances of a scene in painting order, with the mip levels that they are drawn from at ``scale``.
 
     Raises:
         DiffbmpError: for a batch of canvases.
     """
-    names = stamp_names(scene)
-    sprites, atlas = scene.sprites(), scene.atlas
+    names, instances = stamp_names(scene), scene_instances(scene)
+    sprites, atlas = instances.sprites, scene.atlas
     frame = sprites.frame.double()
     height, width = scene.scaled_size(scale)
     inputs = CompositeInputs(
@@ -80,12 +93,17 @@ def placed_stamps(scene: Scene, scale: float = 1.0) -> list[PlacedStamp]:
     opacity = (sprites.opacity.double() * scene.alpha_max).tolist()
     blend = torch.where(colored, sprites.color_blend, 0.0).tolist()
     columns = zip(
-        names, texture, level, detail, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend,
-        layer_boxes(inputs).tolist(), drawn[0].tolist(), strict=True,
+        texture, level, detail, frame.flatten(-2).tolist(), opacity, sprites.color.tolist(), blend, drawn[0].tolist(),
+        strict=True,
     )  # fmt: skip
+    placed = (
+        PlacedSprite(number, texture, level, detail, tuple(frame), opacity, tuple(color), blend, drawn)
+        for number, (texture, level, detail, frame, opacity, color, blend, drawn) in enumerate(columns)
+    )
+    boxes = instance_boxes(layer_boxes(inputs), sprites.instances.cpu(), len(instances)).tolist()
     return [
-        PlacedStamp(number, name, texture, level, detail, tuple(frame), opacity, tuple(color), blend, tuple(box), drawn)
-        for number, (name, texture, level, detail, frame, opacity, color, blend, box, drawn) in enumerate(columns)
+        PlacedInstance(name, tuple(box), tuple(itertools.islice(placed, count)))
+        for name, box, count in zip(names, boxes, instances.counts.tolist(), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""A scene as layered formats write it: background, one flattened layer, and a layer for each stamp, in groups."""
+"""A scene as layered formats write it: background, one flattened layer, and a layer for each instance, in groups."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from diffbmp.errors import DiffbmpError
 from diffbmp.exporters.bands import render_bands
 from diffbmp.exporters.exporter import Progress
 from diffbmp.exporters.grouping import LayerGroup, group_stamps
+from diffbmp.exporters.instances import scene_instances
 from diffbmp.exporters.naming import BACKGROUND_NAME, flattened_name, stamp_names
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.images import eight_bits
-from diffbmp.rendering.layers import Layer, sprite_boxes, straight_layers
+from diffbmp.rendering.layers import Layer, straight_layers
 from diffbmp.rendering.sprites import Sprites
 from diffbmp.scene.scene import Scene
 
-__all__ = ["LayerStack", "StackLayer", "picked", "scene_boxes"]
+__all__ = ["LayerStack", "StackLayer"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -96,7 +97,7 @@ class LayerStack:
         self.height, self.width = scene.scaled_size(options.scale)
         self.dpi = options.dpi
         with torch.no_grad():
-            self._sprites = picked(scene.sprites(), slice(first - 1, last))
+            self._instances = scene_instances(scene)[first - 1 : last]
             behind = scene.background_at(options.scale) if first == 1 else None
         self._behind = None if behind is None else behind.detach()
         self.opaque = behind is not None
@@ -110,8 +111,8 @@ class LayerStack:
         self._flat_count = max(0, options.flatten_below - first)
         self._flat_name = flattened_name(first + self._flat_count - 1)
         self._names = names[first - 1 + self._flat_count : last]
-        self._single = picked(self._sprites, slice(self._flat_count, None))
-        boxes = scene_boxes(scene, self._single, options.scale)
+        self._single = self._instances[self._flat_count :]
+        boxes = self._single.boxes(scene, options.scale)
         self._areas = boxes[:, 2:].prod(axis=1)
         self.groups: list[LayerGroup] = group_stamps(self._names, boxes, options.groups)
 
@@ -120,9 +121,7 @@ class LayerStack:
 
         Bands are RGB ``(3, rows, width)`` where ``opaque``, else straight RGBA ``(4, rows, width)``.
         """
-        for top, band in render_bands(
-            self._scene, self._sprites, scale=self._scale, renderer=self._renderer, background=self._behind
-        ):
+        for top, band in self._bands(self._instances.sprites, self._behind):
             self._progress(PREVIEW_SHARE * (top + band.shape[1]) / self.height)
             yield top, band.numpy()
 
@@ -137,12 +136,11 @@ class LayerStack:
         """Return the one layer of the stamps that get none of their own, or None where there is nothing to see."""
         if not self._flat_count:
             return None
-        sprites = picked(self._sprites, slice(0, self._flat_count))
+        sprites = self._instances[: self._flat_count].sprites
         # What is added up may be brighter than its own alpha allows, so it brings the black behind it along.
         behind = self._behind if self.added else None
         pixels = np.full((4, self.height, self.width), 255, np.uint8)
-        bands = render_bands(self._scene, sprites, scale=self._scale, renderer=self._renderer, background=behind)
-        for top, band in bands:
+        for top, band in self._bands(sprites, behind):
             pixels[: band.shape[0], top : top + band.shape[1]] = band.numpy()
         rows, columns = np.flatnonzero(pixels[3].any(axis=1)), np.flatnonzero(pixels[3].any(axis=0))
         if not len(rows):
@@ -154,40 +152,28 @@ class LayerStack:
         """Yield the layer of each stamp in the order of ``groups``; None for one that shows nothing on the canvas."""
         order = [stamp for group in self.groups for stamp in group.stamps]
         total, done = max(1, int(self._areas.sum())), 0
-        drawn = straight_layers(
-            picked(self._single, torch.tensor(order, dtype=torch.int64)).scaled(self._scale), self._scene.atlas,
-            size=(self.height, self.width), alpha_max=self._scene.alpha_max, filter=self._scene.filter,
-            renderer=self._renderer,
+        shown = [stamp for stamp in order if self._single.counts[stamp]]
+        drawn = _ahead(
+            straight_layers(
+                self._single.ordered(shown).sprites.scaled(self._scale), self._scene.atlas,
+                size=(self.height, self.width), alpha_max=self._scene.alpha_max, blend=self._scene.blend,
+                filter=self._scene.filter, renderer=self._renderer,
+            )
         )  # fmt: skip
-        for stamp, layer in zip(order, _ahead(drawn), strict=True):
+        for stamp in order:
+            layer = next(drawn) if self._single.counts[stamp] else None
             done += int(self._areas[stamp])
             self._progress(PREVIEW_SHARE + (1 - PREVIEW_SHARE) * done / total)
-            if layer.pixels.numel() == 0:
+            if layer is None or layer.pixels.numel() == 0:
                 yield None
                 continue
             name = self._names[stamp].text
             yield StackLayer(name, layer.left, layer.top, layer.pixels.numpy(), layer.opacity, self.added)
 
-
-def picked(sprites: Sprites, chosen: slice | Tensor) -> Sprites:
-    """Return some sprites of one canvas."""
-    at = chosen if isinstance(chosen, slice) else chosen.to(sprites.frame.device)
-    return Sprites(
-        sprites.frame[at], sprites.opacity[at], sprites.color[at], sprites.texture[at], sprites.color_blend[at]
-    )
-
-
-def scene_boxes(scene: Scene, sprites: Sprites, scale: float) -> npt.NDArray[np.int64]:
-    """Return the box of pixels that each sprite can touch on a scene's canvas at ``scale``.
-
-    Returns:
-        ``(N, 4)``: left, top, width, height; all 0 where nothing shows. What is really drawn may be a little smaller.
-    """
-    boxes = sprite_boxes(
-        sprites.scaled(scale), scene.atlas,
-        size=scene.scaled_size(scale), alpha_max=scene.alpha_max, filter=scene.filter,
-    )  # fmt: skip
-    return boxes.numpy()
+    def _bands(self, sprites: Sprites, background: Tensor | None) -> Iterator[tuple[int, Tensor]]:
+        return render_bands(
+            self._scene, scale=self._scale, renderer=self._renderer, background=background, sprites=sprites
+        )
 
 
 def _ahead(layers: Iterator[Layer]) -> Iterator[Layer]:

@@ -17,8 +17,9 @@ from diffbmp.plugins.guard import guarded, member_title
 from diffbmp.plugins.registry import registry
 from diffbmp.plugins.validation import NAME
 from diffbmp.scene.scene import Scene
+from diffbmp.settings import parse_settings
 
-__all__ = ["check_options", "exporter_for", "named_output", "write_scene"]
+__all__ = ["canvas_path", "check_options", "export_scene", "exporter_for", "named_output", "write_scene"]
 
 Tables = Mapping[str, Mapping[str, Any]]
 
@@ -98,6 +99,8 @@ def write_scene(
 ) -> list[Path]:
     """Write ``scene`` to ``path`` in the format of its suffix; never leaves half a file.
 
+    Of a batch of canvases each is a file of its own, ``NAME-1.png``, ``NAME-2.png`` and so on (``canvas_path``).
+
     Args:
         scene: what to write.
         path: where to.
@@ -108,8 +111,8 @@ def write_scene(
         progress: called with the fraction done.
 
     Returns:
-        The files that were written: ``path``; or with ``options.split`` several beside it; or with a warning the
-        larger sibling of a format whose limit the scene exceeds.
+        The files that were written: ``path``; or of a batch, or with ``options.split``, several beside it; or with a
+        warning the larger sibling of a format whose limit the scene exceeds.
 
     Raises:
         DiffbmpError: where the format is unknown or cannot hold the scene, or the file cannot be written; where the
@@ -121,6 +124,20 @@ def write_scene(
     options = options.model_copy(
         update={name: ExportOptions.model_fields[name].default for name in _asked_for(options) - exporter.options}
     )
+    if scene.batch is not None and not exporter.batched:
+        files: list[Path] = []
+        for index in range(scene.batch):
+
+            def of_all(fraction: float, index: int = index, count: int = scene.batch) -> None:
+                progress((index + fraction) / count)
+
+            files += write_scene(
+                scene.canvas(index), canvas_path(path, index, scene.batch), options,
+                exporter=exporter, renderer=renderer, settings=settings, progress=of_all,
+            )  # fmt: skip
+        return files
+    if exporter.flattens:
+        scene = scene.flattened(options.scale, renderer=renderer)
     runs = _runs(scene, path, exporter, options)
     written = []
     for number, run in enumerate(runs):
@@ -150,6 +167,39 @@ def _export(
             raise DiffbmpError(f"{member_title(exporter)} wrote nothing into '{path}', and raised no error.")
 
 
+def export_scene(
+    scene: Scene, path: str | Path, *, renderer: str = "auto", exporter: str | Exporter | None = None, **options: Any
+) -> list[Path]:
+    """Write ``scene`` to ``path`` in the format of its suffix, as ``diffbmp export`` does; never leaves half a file.
+
+    Args:
+        scene: what to write; of a batch each canvas becomes a file of its own.
+        path: where to.
+        renderer: the renderer to draw with, or "auto".
+        exporter: what writes it, by name or as an instance; left out, the suffix chooses.
+        **options: fields of ``ExportOptions``: ``scale=2``, ``groups="depth"``.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        DiffbmpError: for an unknown option or one that means nothing to the format, a format that is unknown or cannot
+            hold the scene, or a file that cannot be written.
+
+    Example:
+        >>> diffbmp.export_scene(scene, "layers.psd", scale=2)
+    """
+    chosen = exporter if isinstance(exporter, Exporter) else exporter_for(path, name=exporter)
+    asked = parse_settings(ExportOptions, options, "")
+    check_options([chosen], asked)
+    return write_scene(scene, Path(path), asked, exporter=chosen, renderer=renderer)
+
+
+def canvas_path(path: Path, index: int, count: int) -> Path:
+    """Return the file of one canvas of a batch of ``count``: ``NAME-07.png`` is the seventh of ten or more."""
+    return path.with_name(f"{path.stem}-{index + 1:0{len(str(count))}}{path.suffix}")
+
+
 def _asked_for(options: ExportOptions) -> set[str]:
     """Return the options that are not as they are where nobody asks."""
     return {name for name, field in ExportOptions.model_fields.items() if getattr(options, name) != field.default}
@@ -167,7 +217,7 @@ def _runs(scene: Scene, path: Path, exporter: Exporter, options: ExportOptions) 
         raise DiffbmpError(
             f"{member_title(exporter)} gives {limit!r} as its layer_limit; it must be a number of at least 1, or None."
         )
-    total = sum(len(part(scene.atlas)) for part in scene.parts) if limit is not None else 0
+    total = scene.count if limit is not None else 0
     first, last = options.stamps or (1, total)
     flattened = max(0, options.flatten_below - first)
     count = last - first + 1 - flattened

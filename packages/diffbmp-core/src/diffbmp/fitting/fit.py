@@ -2,134 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.fitting.candidates import UNKNOWN_CANVAS
+from diffbmp.errors import DiffbmpError
+from diffbmp.fitting.canvases import canvas_of_fit, copy_canvas
+from diffbmp.fitting.holding import check_kept
+from diffbmp.fitting.learning import Learning
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
-from diffbmp.fitting.schedules import Stream, blur_sigma, canvas_scale, generator, noisy_canvas, rate_factor
+from diffbmp.fitting.refining import Refining
+from diffbmp.fitting.schedules import Stream, generator, rate_factor
 from diffbmp.fitting.settings import FitSettings
-from diffbmp.losses.loss import View
+from diffbmp.fitting.step import Step, mean, picture_psnrs
+from diffbmp.fitting.step_inputs import StepInputs
+from diffbmp.fitting.target import Target
+from diffbmp.losses.inputs import check_tensors
 from diffbmp.losses.total import TotalLoss
-from diffbmp.metrics import psnr
-from diffbmp.rendering.composite import over_background
+from diffbmp.primitives.constraints import Constraints
+from diffbmp.primitives.primitive import Primitive
+from diffbmp.primitives.sets import TextureSet
+from diffbmp.primitives.start import UNKNOWN_BACKGROUND
+from diffbmp.rendering.renderer import Renderer
 from diffbmp.rendering.selection import choose_renderer, renderer_key
 from diffbmp.rendering.sprites import Sprites
 from diffbmp.scene.scene import Scene
-from diffbmp.stamps.constraints import Constraints, parse_frozen
-from diffbmp.stamps.palette import palette_tensor
-from diffbmp.stamps.sets import StampSet, set_values, stamp_sets
-from diffbmp.stamps.stamps import Stamps
 
-__all__ = ["Fit", "Step", "Target"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """The picture to compose: straight colour ``(3, H, W)`` and alpha ``(1, H, W)``, or None where opaque."""
-
-    color: Tensor
-    alpha: Tensor | None
-
-    @classmethod
-    def from_image(cls, image: Tensor) -> Target:
-        """Take an image ``(3, H, W)`` or straight ``(4, H, W)`` in [0, 1].
-
-        Raises:
-            DiffbmpError: for another shape, an integer dtype, NaN or infinity, or values outside [0, 1].
-        """
-        if image.dim() != 3 or image.shape[0] not in (3, 4) or 0 in image.shape:
-            raise DiffbmpError(f"A target must have shape (3, H, W) or (4, H, W), got {tuple(image.shape)}.")
-        if not image.is_floating_point():
-            raise DiffbmpError(f"A target must hold floats in [0, 1], got {image.dtype}; divide 8-bit values by 255.")
-        if not bool(torch.isfinite(image).all()):
-            raise DiffbmpError("The target holds NaN or infinity.")
-        if float(image.min()) < 0 or float(image.max()) > 1:
-            low, high = float(image.min()), float(image.max())
-            raise DiffbmpError(f"The target holds values from {low:g} to {high:g}; they must be in [0, 1].")
-        return cls(image[:3], image[3:] if image.shape[0] == 4 else None)
-
-    def image(self) -> Tensor:
-        """Return ``(3, H, W)`` or straight ``(4, H, W)``: what ``from_image`` takes."""
-        return self.color if self.alpha is None else torch.cat([self.color, self.alpha])
-
-    def over(self, background: Tensor) -> Tensor:
-        """Return the target over an opaque background, ``(3, H, W)``."""
-        if self.alpha is None:
-            return self.color
-        return self.color * self.alpha + (1 - self.alpha) * background
-
-    def at(self, size: tuple[int, int]) -> Target:
-        """Return the target at another size (height, width), shrunk by area."""
-        if tuple(self.color.shape[1:]) == size:
-            return self
-
-        def shrunk(image: Tensor) -> Tensor:
-            return torch.nn.functional.interpolate(image[None], size=size, mode="area")[0]
-
-        if self.alpha is None:
-            return Target(shrunk(self.color), None)
-        alpha = shrunk(self.alpha)
-        return Target(shrunk(self.color * self.alpha) / alpha.clamp(min=1e-6), alpha)
-
-    def masked(self, alpha: Tensor) -> Target:
-        """Return the target with ``alpha`` ``(1, H, W)`` in [0, 1] as a further factor of its own."""
-        alpha = alpha.to(self.color)
-        return Target(self.color, alpha if self.alpha is None else self.alpha * alpha)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Target:
-        """Return the target on another device or in another dtype."""
-        return Target(self.color.to(device, dtype), None if self.alpha is None else self.alpha.to(device, dtype))
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step came to.
-
-    Attributes:
-        index: number of the step, from 0.
-        steps: steps in all.
-        loss: weighted sum of the losses, before the step's update.
-        terms: each loss by name, unweighted.
-        psnr: PSNR in dB of the picture as drawn in this step (blurred, over this step's canvas), or None
-            without a target.
-        seconds: time that the step took.
-    """
-
-    index: int
-    steps: int
-    loss: float
-    terms: dict[str, float]
-    psnr: float | None
-    seconds: float
+__all__ = ["Fit"]
 
 
 class Fit:
     """Gradient descent on a scene; ``for step in fit:`` takes one optimisation step at a time.
 
-    All randomness is a function of ``settings.seed`` and the step, so a fit that is built from a checkpoint
-    (``diffbmp.fitting.checkpoint``) goes on exactly as if it had not stopped.
+    It knows primitives, losses, refiners and an optimiser, and nothing of any kind of primitive. All randomness is a
+    function of ``settings.seed`` and the step, so a fit that is built from a checkpoint goes on exactly as if it had
+    not stopped. ``diffbmp.start_fit`` makes one.
 
     Attributes:
-        scene: what is optimised, in place.
+        scene: what is optimised, in place: one canvas, or a batch of B.
         target: what it is compared with, or None.
         settings: all settings.
-        constraints: what stays as it is: locked parameters, and the palette.
-        optimizer: Adam over the rates that the scene's parts declare.
+        loss: the losses with their weights.
+        refiners: what acts between steps.
+        observers: what watches.
+        tensors: named tensors that a caller or a plugin brings along, on the fit's device; losses see them, and
+            checkpoints keep them.
+        learning: the optimiser, and what it learns.
+        renderer: what draws, as ``Scene.render`` takes it.
         next_step: number of the step that comes next.
         first_step: number of the step that this run began with: 0 unless resumed.
         stopping: set it to end the iteration at the next step boundary.
         losses: loss of each step so far.
         psnrs: ``Step.psnr`` of each step so far.
         step_seconds: ``Step.seconds`` of each step so far.
+        canvas_losses: ``Step.canvas_losses`` of each step so far.
+        canvas_psnrs: ``Step.canvas_psnrs`` of each step so far.
+        objects: names of losses, refiners and so on that were given as objects, such as ``loss 'darkness'``.
     """
 
     def __init__(
@@ -141,97 +74,140 @@ class Fit:
         loss: TotalLoss,
         refiners: Sequence[Refiner] = (),
         observers: Sequence[Observer] = (),
+        renderer: Renderer | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
+        objects: Sequence[str] = (),
     ) -> None:
         texels = scene.atlas.texels
-        self.scene = scene
-        self.settings = settings
-        self.target = None if target is None else target.to(texels.device, texels.dtype)
-        if self.target is not None and tuple(self.target.color.shape[1:]) != (scene.height, scene.width):
-            height, width = self.target.color.shape[1:]
-            raise DiffbmpError(
-                f"The target is {width} x {height} pixels but the canvas is {scene.width} x {scene.height}; "
-                "they must be of one size."
-            )
-        self.refiners = list(refiners)
-        for refiner in self.refiners:
-            if refiner.needs_target and self.target is None:
-                raise DiffbmpError(
-                    f"The refiner '{refiner.name}' needs a target, and there is none; leave it out of 'refine'."
-                )
-        self.loss = loss
-        self.loss.check(
-            scene.scaled_size(self._canvas_scale(0)),
-            has_target=self.target is not None,
-            target_alpha=self.target is not None and self.target.alpha is not None,
+        self.scene, self.settings = scene, settings
+        self.target: Target | None = None
+        self.loss, self.observers = loss, list(observers)
+        check_tensors(tensors or {})
+        self.tensors = {name: value.to(texels.device) for name, value in (tensors or {}).items()}
+        self.objects = tuple(objects)
+        chosen = choose_renderer(
+            renderer or settings.renderer, texels.device, texels.dtype, blend=scene.blend, filter=scene.filter
         )
-        self.observers = list(observers)
-        palette = palette_tensor(settings.palette) if settings.palette else None
-        self.constraints = Constraints(parse_frozen(settings.freeze), palette)
-        name = choose_renderer(settings.renderer, texels.device)
-        self.renderer = renderer_key(name, settings.renderers.get(name))
-        self.optimizer = self._build_optimizer()
+        self.renderer = renderer_key(chosen, None if renderer else settings.renderers.get(chosen))
+        self._renderer = renderer  # held, for a key alone does not keep an object
+        self._constraints = [primitive.settings.constraints() for primitive in scene.primitives]
+        self.learning = Learning(
+            scene.primitives, self._constraints, [self._final(one) for one in scene.primitives], settings.optimizer
+        )
+        self.refining = Refining(refiners, scene, has_target=target is not None)
         self.next_step = self.first_step = 0
         self.stopping = False
         self.losses: list[float] = []
         self.psnrs: list[float | None] = []
         self.step_seconds: list[float] = []
-        self._atlas = scene.atlas
-        self._goals: dict[tuple[int, int], Target] = {}
+        self.canvas_losses: list[tuple[float, ...]] = []
+        self.canvas_psnrs: list[tuple[float, ...]] = []
+        self._set_target(target)
+
+    # What there is.
+
+    @property
+    def optimizer(self) -> torch.optim.Adam:
+        """Adam over the learnables of the scene's primitives."""
+        return self.learning.optimizer
+
+    @property
+    def refiners(self) -> list[Refiner]:
+        """What acts between steps, in its order."""
+        return self.refining.refiners
+
+    @property
+    def batch(self) -> int | None:
+        """Number B of canvases, or None for a fit of one canvas."""
+        return self.scene.batch
+
+    @property
+    def front(self) -> Primitive:
+        """The primitive in front: the one that refiners which place act on."""
+        return self.scene.primitives[-1]
 
     @property
     def count(self) -> int:
-        """Number of stamps that there will be, with those that a refiner still adds."""
-        return max(self.settings.n or 0, len(self.scene.sprites()))
+        """Number of instances that the primitive in front will have, with those that a refiner still adds."""
+        return self._final(self.front)
 
     @property
-    def stamps(self) -> Stamps:
-        """The part in front, if it is of stamps: what refiners move.
+    def constraints(self) -> Constraints:
+        """What is frozen of the primitive in front, and its palette."""
+        return self._constraints[-1]
 
-        Raises:
-            DiffbmpError: where it is of another kind.
-        """
-        part = self.scene.parts[-1]
-        if not isinstance(part, Stamps):
-            raise DiffbmpError(f"This fit's refiners move stamps, but the part in front is of kind '{part.name}'.")
-        return part
+    @property
+    def usable_textures(self) -> Tensor:
+        """``(K,)`` int64: the textures that the primitive in front may use."""
+        own = self.front.own_textures
+        if own is not None:
+            return own.cpu()
+        usable = torch.ones(len(self.scene.atlas), dtype=torch.bool)
+        if len(self.scene.primitives) > 1:  # of a scene from a file: all but those of the others
+            with torch.no_grad():
+                groups = self.scene.sprites_by_primitive()
+            for sprites in groups:
+                if sprites is not None:
+                    usable[sprites.texture.flatten().cpu()] = sprites is groups[-1]
+        return usable.nonzero()[:, 0]
 
     @property
     def color_blend(self) -> Tensor:
-        """``(T,)``: the colour blend of stamps of each texture."""
-        blends = set_values(self.scene.atlas, self.settings.color_blends, self.settings.color_blend)
-        return blends.to(self.scene.atlas.texels.device)
+        """``(T,)``: the colour blend that new instances of each texture get."""
+        return self.front.settings.blends(self.scene.atlas).to(self.scene.atlas.texels.device)
 
     @property
-    def sets(self) -> list[StampSet]:
-        """The sets of stamps whose numbers are given, and the rest; one set of all where none is."""
-        return stamp_sets(self.scene.atlas, self.settings.counts, self.count)
+    def sets(self) -> Sequence[TextureSet]:
+        """The sets of textures of the primitive in front and their numbers; one of all where none is given."""
+        usable = self.usable_textures
+        return self.front.settings.sets(self.scene.atlas, usable, self.count) or [TextureSet(usable, self.count)]
 
     @property
-    def canvas_scale(self) -> float:
-        """Size of the working canvas relative to the scene's: below 1 while the fit is coarse."""
-        return self._canvas_scale(min(self.next_step, self.settings.steps - 1))
+    def resolution(self) -> float:
+        """Resolution that is worked at relative to the scene's: below 1 while the fit is coarse."""
+        return self.step_inputs.resolution(self._coming)
 
     @property
-    def goal(self) -> Target | None:
-        """The target at the size of the working canvas."""
-        if self.target is None:
-            return None
-        size = self.scene.scaled_size(self.canvas_scale)
-        if size not in self._goals:
-            self._goals = {size: self.target.at(size)}
-        return self._goals[size]
+    def working_target(self) -> Target | None:
+        """The target at the resolution that is worked at."""
+        return self.step_inputs.target(self._coming)
 
     @property
-    def backdrop(self) -> Tensor:
-        """What is behind the stamps, ``(3, 1, 1)`` or ``(3, h, w)`` at the working size; grey where that is open."""
-        background = self.scene.background_at(self.canvas_scale)
+    def working_background(self) -> Tensor:
+        """What is behind everything, ``(3, 1, 1)`` or ``(3, h, w)`` at that resolution; grey where that is open."""
+        background = self.scene.background_at(self.resolution)
         if background is None:
-            return self.scene.atlas.texels.new_full((3, 1, 1), UNKNOWN_CANVAS)
+            return self.scene.atlas.texels.new_full((3, 1, 1), UNKNOWN_BACKGROUND)
         return background
 
-    def layer(self, sprites: Sprites | None = None) -> Tensor:
-        """Draw the stamps, or ``sprites``, sharply on the working canvas: premultiplied RGBA ``(4, h, w)``."""
-        return self.scene.layer(scale=self.canvas_scale, sprites=sprites, renderer=self.renderer)
+    def layer(self, sprites: Sequence[Sprites | None] | None = None) -> Tensor:
+        """Draw the primitives sharply at the resolution that is worked at: premultiplied RGBA ``(..., 4, h, w)``.
+
+        Args:
+            sprites: what to draw instead of the sprites of each primitive, in canvas pixels.
+        """
+        seed = self.step_inputs.seed(self._coming)
+        return self.scene.layer(scale=self.resolution, sprites=sprites, renderer=self.renderer, seed=seed)
+
+    def held(self, primitive: Primitive | None = None) -> Tensor | None:
+        """Return ``(..., N)`` bool: instances that no step changes, locked by a person or held by a refiner; or None.
+
+        Args:
+            primitive: of the scene; the one in front where it is left out.
+        """
+        chosen = self.front if primitive is None else primitive
+        masks = [] if chosen.locked is None else [chosen.locked]
+        if chosen is self.front:
+            masks += self.refining.held(self)
+        if not masks:
+            return None
+        return torch.stack([mask.to(masks[0].device) for mask in masks]).any(dim=0)
+
+    def generator(self, stream: Stream | str, *, step: int | None = None) -> torch.Generator:
+        """Return a generator for this step, or another; a plugin gives its own name, which has its own stream."""
+        return generator(self.settings.seed, stream, self.next_step if step is None else step)
+
+    # What happens.
 
     def __iter__(self) -> Iterator[Step]:
         """Take steps until ``settings.steps`` or until ``stopping`` is set."""
@@ -239,8 +215,7 @@ class Fit:
         try:
             while self.next_step < self.settings.steps and not self.stopping:
                 step = self._step()
-                for refiner in self.refiners:
-                    refiner.refine(self, step)
+                self.refining.act(self, step)
                 self._tell("stepped", step)
                 yield step
         finally:
@@ -252,132 +227,182 @@ class Fit:
             pass
         return self
 
-    def generator(self, stream: Stream, *, step: int | None = None) -> torch.Generator:
-        """Return a generator for this step, or another; a plugin's refiner uses ``Stream.REFINER``."""
-        return generator(self.settings.seed, stream, self.next_step if step is None else step)
-
     @torch.no_grad()
-    def rearrange(self, kept: Tensor, added: Stamps | None = None) -> None:
-        """Take stamps away, change their order, or add new ones in front; the optimiser's moments go along.
+    def rearrange(self, kept: Tensor, added: Primitive | None = None) -> None:
+        """Take instances of the primitive in front away, change their order, or add new ones in front of them.
+
+        The optimiser's moments, locks and what refiners hold go along.
 
         Args:
-            kept: ``(K,)`` int64, which of ``stamps`` stay, in their new painting order.
-            added: stamps in front of them, with no moments yet.
+            kept: ``(K,)`` int64, which instances stay, in their new painting order; in a batch of canvases that are not
+                linked also ``(B, K)``.
+            added: instances in front of them, of the same kind, with no moments yet.
+
+        Raises:
+            DiffbmpError: where a locked instance would be taken away, or canvases are linked and ``kept`` differs.
         """
-        part = self.stamps
-        tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+        if kept.dim() == 2 and self.scene.linked:
+            raise DiffbmpError("Canvases that are linked share one painting order; give kept for all, (K,).")
         if added is not None:
+            if type(added) is not type(self.front) or added.batch != self.front.batch:
+                raise DiffbmpError(
+                    f"Instances of '{added.name}' (batch {added.batch}) cannot be added to those of "
+                    f"'{self.front.name}' (batch {self.front.batch})."
+                )
             self.constraints.hold(added)
-        extra = {} if added is None else added.state_dict()
-        for name, tensor in tensors.items():
-            kept = kept.to(tensor.device)
-            new = [] if added is None else [extra[name].to(tensor)]
-            moments = self.optimizer.state.get(tensor, {})
-            tensor.data = torch.cat([tensor.data[kept], *new])
-            tensor.grad = None
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if moment in moments:
-                    fresh = [torch.zeros_like(value) for value in new]
-                    moments[moment] = torch.cat([moments[moment][kept], *fresh])
+        check_kept(self.front, kept)
+        self.refining.before_rearranging(kept)
+        more = 0 if added is None else len(added)
+        self.learning.rearrange(len(self.scene.primitives) - 1, kept, added)
+        self.refining.rearranged(kept, more)
 
     @torch.no_grad()
-    def reset_moments(self, chosen: Tensor, part: int = 0) -> None:
-        """Forget the optimiser's moments of some primitives, after a refiner has moved them.
+    def reset_moments(self, chosen: Tensor | None = None) -> None:
+        """Forget the optimiser's moments of some instances of the primitive in front, after a refiner has moved them.
 
         Args:
-            chosen: ``(N,)`` bool or integer indices of the part's instances.
-            part: which of the scene's parts.
+            chosen: ``(N,)`` bool or integer indices; left out, the moments of all primitives are forgotten.
         """
-        for parameter in self.scene.parts[part].rates().values():  # type: ignore[operator]
-            for name in ("exp_avg", "exp_avg_sq"):
-                if name in self.optimizer.state[parameter]:
-                    self.optimizer.state[parameter][name][chosen] = 0
+        if chosen is not None:
+            self.learning.reset(len(self.scene.primitives) - 1, chosen)
+            return
+        for index in range(len(self.scene.primitives)):
+            self.learning.reset(index)
 
-    def _build_optimizer(self) -> torch.optim.Adam:
-        groups = []
-        known: set[str] = set()
-        for index, part in enumerate(self.scene.parts):
-            rates = part.rates()  # type: ignore[operator]
-            for name, parameter in rates.items():
-                known.add(name)
-                rate = 0.0 if name in self.constraints.frozen else self.settings.optimizer.rate(name, self.count)
-                if rate is None:
-                    raise DiffbmpError(f"No rate is known for the parameter '{name}'; set optimizer.other.{name}.")
-                groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "name": f"{index}/{name}"})
-        for name in set(self.constraints.frozen) - known:
-            raise unknown_name("parameter to freeze", name, known)
-        return torch.optim.Adam(groups, betas=self.settings.optimizer.betas)
+    @torch.no_grad()
+    def losses_of(self, primitives: Sequence[Primitive]) -> Tensor:
+        """Return the weighted loss that other primitives would have in the next step, without gradient.
+
+        It is worked out over that step's noise and with its random numbers, so that trials compare.
+
+        Args:
+            primitives: in place of the scene's, in painting order. In a fit of one canvas they may be a batch of any
+                number of canvases, which are all compared with the target.
+
+        Returns:
+            A scalar, or ``(B,)`` for a batch.
+        """
+        trial = self.scene._like(primitives)
+        self.step_inputs.prepare(self._coming)
+        return self.loss(self.step_inputs.make(self._coming, trial), self.step_inputs.generators(self._coming))[0]
+
+    @torch.no_grad()
+    def copy_canvas(self, source: int, to: int) -> None:
+        """Give canvas ``to`` of a batch what canvas ``source`` has: parameters, moments, locks and refiners' state.
+
+        Raises:
+            DiffbmpError: where there are no such canvases.
+        """
+        copy_canvas(self, source, to)
+
+    def _set_target(self, target: Target | None) -> None:
+        """Compare with another target from here on, and prepare the losses for it; ``retarget`` starts over besides.
+
+        Raises:
+            DiffbmpError: where its size or number of canvases is not the scene's, or a loss needs one.
+        """
+        texels = self.scene.atlas.texels
+        if target is not None:
+            if target.size != (self.scene.height, self.scene.width):
+                height, width = target.size
+                raise DiffbmpError(
+                    f"The target is {width} x {height} pixels but the canvas is {self.scene.width} x "
+                    f"{self.scene.height}; they must be of one size."
+                )
+            if target.batch != self.scene.batch:
+                raise DiffbmpError(
+                    f"There are targets for {target.batch or 1} canvases, but the scene has {self.scene.batch or 1}."
+                )
+            target = target.to(texels.device, texels.dtype)
+        self.target = target
+        self.step_inputs = StepInputs(self)
+        self.step_inputs.prepare(self._coming)
+
+    def retarget(self, target: Any, *, steps: int | None = None, moments: bool = True) -> None:
+        """Go on towards another target, for ``steps`` steps that begin gently, sharp and at full resolution.
+
+        Learning rates fall from half of what they are (``optimizer.initial``, unless that is lower) as they do in a fit
+        that goes on from a scene. Step numbers, and so noise and random numbers, start over.
+
+        Args:
+            target: as in ``diffbmp.start_fit``, of this fit's size, or None for none; a file is resized and a target
+                masked as the first one was.
+            steps: number of steps; as many as before where it is left out.
+            moments: whether the optimiser's moments go on, or are forgotten.
+
+        Raises:
+            DiffbmpError: where a loss or a refiner needs a target and there is none, or it does not fit the canvas; the
+                fit then stays as it was.
+        """
+        from diffbmp.fitting.changing import retarget
+
+        retarget(self, target, steps=steps, moments=moments)
+
+    def change(self, **settings: Any) -> None:
+        """Change settings of a running fit: steps, learning rates, losses and their settings, and what is written.
+
+        ``fit.change(steps=500, optimizer={"position": 0.05}, loss={"mse": 1, "ssim": 0.2})``; tables are merged into
+        those that there are, but for ``loss``, which replaces all losses.
+
+        Raises:
+            DiffbmpError: for a setting that is part of what has been done already, or a value out of its range.
+        """
+        from diffbmp.fitting.changing import change
+
+        change(self, settings)
+
+    def all_held(self) -> bool:
+        """Return whether every instance of every primitive is locked or held, so that no step changes anything."""
+        masks = [self.held(primitive) for primitive in self.scene.primitives]
+        return all(mask is not None and bool(mask.all()) for mask in masks)
+
+    def canvas(self, index: int) -> Fit:
+        """Return a fit of one canvas of a batch that stands alone: copies of its parameters, moments and refiners."""
+        return canvas_of_fit(self, index)
+
+    # How it happens.
+
+    @property
+    def _coming(self) -> int:
+        """Number of the step that comes next; of the last one where all are taken."""
+        return min(self.next_step, self.settings.steps - 1)
+
+    def _final(self, primitive: Primitive) -> int:
+        return max(primitive.settings.n or 0, len(primitive))
 
     @torch.enable_grad()
     def _step(self) -> Step:
         started = time.perf_counter()
-        index, steps, scene = self.next_step, self.settings.steps, self.scene
-        sigma = blur_sigma(self.settings.blur, index, steps)
-        if sigma != self._atlas.blur:
-            self._atlas = scene.atlas.blurred(sigma)
-        factor = rate_factor(self.settings.optimizer, index, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
-        view = self._view(index)
-        total, terms = self.loss(view)
+        index, steps = self.next_step, self.settings.steps
+        self.step_inputs.prepare(index)
+        inputs = self.step_inputs.make(index, self.scene)
+        total, values = self.loss(inputs, self.step_inputs.generators(index))
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self._update()
-        loss = float(total.detach())
-        quality = None if view.target is None else _psnr(view, terms)
+        if not total.requires_grad:
+            raise DiffbmpError(
+                "No loss depends on anything that is learned, so there is nothing to follow; use a loss that looks at "
+                "the picture or at the sprites."
+            )
+        (total if total.dim() == 0 else total.sum()).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            held = [self.held(primitive) for primitive in self.scene.primitives]
+            factor = rate_factor(self.settings.optimizer, index, steps)
+            self.learning.step(factor, self.settings.optimizer.unit, held, (index + 1) / steps)
+        losses = tuple(total.detach().reshape(-1).tolist())
+        quality = picture_psnrs(inputs, values, self.loss.losses) if self.target is not None else ()
         seconds = time.perf_counter() - started
-        self.losses.append(loss)
-        self.psnrs.append(quality)
+        step = Step(
+            index, steps, mean(losses), {name: mean(each) for name, each in values.items()},
+            mean(quality) if quality else None, seconds, losses, quality,
+            {name: tuple(each) for name, each in values.items()},
+        )  # fmt: skip
+        self.losses.append(step.loss)
+        self.psnrs.append(step.psnr)
+        self.canvas_losses.append(losses)
+        self.canvas_psnrs.append(quality)
         self.step_seconds.append(seconds)
         self.next_step += 1
-        return Step(index, steps, loss, terms, quality, seconds)
-
-    @torch.no_grad()
-    def _update(self) -> None:
-        """Take the optimiser's step, in which lengths change in units of the stamps' own where that is asked for."""
-        lengths: list[tuple[Tensor, Tensor, Tensor]] = []
-        if self.settings.optimizer.unit == "stamp":
-            for part in self.scene.parts:
-                rates = part.rates()  # type: ignore[operator]
-                for name, size in part.lengths().items():  # type: ignore[operator]
-                    lengths.append((rates[name], rates[name].detach().clone(), size.clone()))
-        self.optimizer.step()
-        for parameter, before, size in lengths:
-            parameter.copy_(torch.lerp(before, parameter, size))
-        for part in self.scene.parts:
-            part.project()  # type: ignore[operator]
-            if isinstance(part, Stamps):
-                self.constraints.pull(part, (self.next_step + 1) / self.settings.steps)
-
-    def _canvas_scale(self, step: int) -> float:
-        size = (self.scene.height, self.scene.width)
-        return canvas_scale(self.settings.canvas, step, self.settings.steps, size)
-
-    def _view(self, index: int) -> View:
-        scene, target, scale = self.scene, self.goal, self.canvas_scale
-        device, dtype = self._atlas.texels.device, self._atlas.texels.dtype
-        sprites = scene.sprites(self._atlas)
-        layer = scene.layer(scale=scale, atlas=self._atlas, sprites=sprites, renderer=self.renderer)
-        background = scene.background_at(scale)
-        if self.settings.noisy_canvas:
-            background = noisy_canvas(self.settings.seed, index, scene.scaled_size(scale), device, dtype)
-        elif background is None:
-            background = torch.ones((3, 1, 1), device=device, dtype=dtype)
-        return View(
-            image=over_background(layer, background),
-            layer=layer,
-            target=None if target is None else target.over(background),
-            target_alpha=None if target is None else target.alpha,
-            target_color=None if target is None else target.color,
-            background=background,
-            sprites=sprites if scale == 1 else sprites.scaled(scale),
-            scene=scene,
-            step=index,
-            steps=self.settings.steps,
-            generator=generator(self.settings.seed, Stream.LOSS, index),
-            renderer=self.renderer,
-        )
+        return step
 
     def _tell(self, event: str, *arguments: Step) -> None:
         """Call the observers; one that fails is said and dropped, for what only watches must cost no result."""
@@ -391,11 +416,3 @@ class Fit:
                     RuntimeWarning,
                     stacklevel=2,
                 )
-
-
-def _psnr(view: View, terms: dict[str, float]) -> float:
-    """Return the step's PSNR in dB, from the loss ``mse`` where that is worked out anyway."""
-    if terms.get("mse"):
-        return -10 * math.log10(terms["mse"])
-    assert view.target is not None
-    return psnr(view.image.detach(), view.target)

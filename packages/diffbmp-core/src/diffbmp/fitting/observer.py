@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from diffbmp.plugins.plugin import Plugin
 
 if TYPE_CHECKING:
-    from diffbmp.fitting.fit import Fit, Step
+    from diffbmp.fitting.fit import Fit
+from diffbmp.fitting.step import Step
 
 __all__ = ["Observer"]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import Field
 
 from diffbmp.exporters.write import write_scene
-from diffbmp.fitting.fit import Fit, Step
+from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.observer import Observer
+from diffbmp.fitting.step import Step
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["Preview"]
@@ -33,4 +34,4 @@ class Preview(Observer):
         """Write the picture where it is due."""
         if (step.index + 1) % self.settings.every == 0:
             name = f"preview-{step.index + 1:06d}.png" if self.settings.keep else "preview.png"
-            write_scene(fit.scene, Path(fit.settings.output) / name, renderer=fit.renderer)
+            write_scene(fit.scene, Path(fit.settings.output) / name, exporter="core/png", renderer=fit.renderer)

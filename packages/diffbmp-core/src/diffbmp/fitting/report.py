@@ -18,6 +18,7 @@ from diffbmp.fitting.fit import Fit
 from diffbmp.metrics import psnr, ssim
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.composite import over_background
+from diffbmp.rendering.selection import renderer_label
 
 __all__ = ["fit_report", "peak_memory", "write_report"]
 
@@ -28,20 +29,24 @@ def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
 
     ``losses``, ``psnrs`` and ``step_seconds`` have an entry for each step, also of runs before a resumed one; ``psnrs``
     are those of ``Step.psnr``. ``psnr`` (dB) and ``ssim`` compare the sharp picture with the target, both over the
-    scene's background, or over white where that is transparent; None without a target. ``seconds`` is the time of the
-    steps taken in this run, ``peak_memory`` in bytes is that of the whole process.
+    scene's background, or over white where that is transparent; None without a target. Figures of a batch are means,
+    and ``canvases`` has those of each canvas. ``stamps`` is the number of instances of all ``primitives``. ``seconds``
+    is the time of the steps taken in this run, ``peak_memory`` in bytes is that of the whole process.
     """
     scene, target = fit.scene, fit.target
-    quality: dict[str, float | None] = {"psnr": None, "ssim": None}
+    quality: list[dict[str, float | None]] = []
     if target is not None:
         background = scene.background_at(1.0)
         if background is None:
             background = torch.ones((3, 1, 1), device=target.color.device)
         picture, wanted = over_background(scene.layer(renderer=fit.renderer), background), target.over(background)
-        quality = {"psnr": psnr(picture, wanted), "ssim": ssim(picture, wanted)}
+        pairs = [(picture, wanted)] if fit.batch is None else zip(picture, wanted, strict=True)
+        quality = [{"psnr": _finite(psnr(ours, theirs)), "ssim": ssim(ours, theirs)} for ours, theirs in pairs]
     taken = fit.next_step - fit.first_step
     return {
-        **{key: _finite(value) for key, value in quality.items()},
+        "psnr": _mean([one["psnr"] for one in quality]),
+        "ssim": _mean([one["ssim"] for one in quality]),
+        **({} if fit.batch is None else {"canvases": [_canvas(fit, index, quality) for index in range(fit.batch)]}),
         "loss": fit.losses[-1] if fit.losses else None,
         "losses": fit.losses,
         "psnrs": [_finite(value) for value in fit.psnrs],
@@ -50,10 +55,14 @@ def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
         "seconds_per_step": seconds / taken if taken else None,
         "steps": fit.next_step,
         "finished": fit.next_step >= fit.settings.steps,
-        "stamps": len(scene.sprites()),
+        "stamps": scene.count,
+        "primitives": [
+            {"kind": primitive.name, "count": len(primitive), "learning_rates": fit.learning.rates(index)}
+            for index, primitive in enumerate(scene.primitives)
+        ],
         "width": scene.width,
         "height": scene.height,
-        "renderer": fit.renderer.partition("{")[0],
+        "renderer": renderer_label(fit.renderer),
         "device": _device_name(scene.atlas.texels.device),
         "threads": torch.get_num_threads(),
         "peak_memory": peak_memory(),
@@ -63,7 +72,7 @@ def fit_report(fit: Fit, seconds: float) -> dict[str, Any]:
             "torch": torch.__version__,
             **{plugin.package: plugin.version for plugin in registry().plugins if plugin.hooks},
         },
-        "settings": fit.settings.model_dump(mode="json"),
+        "settings": fit.settings.dumped(),
     }
 
 
@@ -88,6 +97,23 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _canvas(fit: Fit, index: int, quality: list[dict[str, float | None]]) -> dict[str, Any]:
+    """Return the figures of one canvas of a batch."""
+    losses = [values[index] for values in fit.canvas_losses]
+    return {
+        **(quality[index] if quality else {"psnr": None, "ssim": None}),
+        "loss": losses[-1] if losses else None,
+        "losses": losses,
+        "psnrs": [_finite(values[index]) if values else None for values in fit.canvas_psnrs],
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean over canvases; None where there is none, or one has none."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _finite(value: float | None) -> float | None:

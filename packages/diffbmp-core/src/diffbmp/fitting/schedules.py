@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from enum import IntEnum
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffbmp.fitting.settings import BlurSettings, CanvasSettings, OptimizerSettings
+from diffbmp.fitting.settings import BlurSettings, OptimizerSettings, ResolutionSettings
 
-__all__ = ["Stream", "blur_sigma", "canvas_scale", "generator", "noisy_canvas", "rate_factor"]
+__all__ = ["Stream", "blur_sigma", "resolution_scale", "generator", "noisy_canvas", "rate_factor"]
 
 
 class Stream(IntEnum):
@@ -26,10 +27,24 @@ class Stream(IntEnum):
     REINITIALIZE = 6
 
 
-def generator(seed: int, stream: Stream, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator that depends on the seed, the stream and the step, and on nothing that came before."""
-    state = np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0]
+def generator(seed: int, stream: Stream | str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator that depends on the seed, the stream and the step, and on nothing that came before.
+
+    Args:
+        seed: of the fit.
+        stream: one of core's, or the name of a plugin, which so has a stream of its own.
+        step: number of the step.
+        device: of the generator.
+    """
+    state = np.random.SeedSequence([seed, _number(stream), step]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(state) >> 1)
+
+
+def _number(stream: Stream | str) -> int:
+    """Return the number of a stream; that of a name is beyond all of core's and the same on every machine."""
+    if isinstance(stream, Stream):
+        return int(stream)
+    return 2**32 + int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
 
 
 def noisy_canvas(
@@ -49,8 +64,8 @@ def noisy_canvas(
     return torch.from_numpy(values).view(3, *size).to(dtype)
 
 
-def canvas_scale(settings: CanvasSettings, step: int, steps: int, size: tuple[int, int]) -> float:
-    """Return the size of the canvas at ``step`` of ``steps`` relative to the whole one of ``size``: a power of 1/2."""
+def resolution_scale(settings: ResolutionSettings, step: int, steps: int, size: tuple[int, int]) -> float:
+    """Return the resolution at ``step`` of ``steps`` relative to that of a canvas of ``size``: a power of 1/2."""
     halvings = max(0, math.floor(math.log2(min(size) / settings.shortest)))
     growing = settings.until * steps
     if step >= growing:
@@ -60,12 +75,18 @@ def canvas_scale(settings: CanvasSettings, step: int, steps: int, size: tuple[in
 
 def rate_factor(settings: OptimizerSettings, step: int, steps: int) -> float:
     """Return the factor on all rates at ``step`` of ``steps``."""
+    factor = _scheduled(settings, step, steps)
+    return factor if step >= settings.warmup else factor * (step + 1) / (settings.warmup + 1)
+
+
+def _scheduled(settings: OptimizerSettings, step: int, steps: int) -> float:
     if settings.schedule == "exponential":
-        return settings.decay**step
+        return settings.initial * settings.decay**step
     if settings.schedule == "cosine":
         progress = step / max(1, steps - 1)
-        return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * progress)) / 2
-    return 1.0
+        final = min(settings.final, settings.initial)
+        return final + (settings.initial - final) * (1 + math.cos(math.pi * progress)) / 2
+    return settings.initial
 
 
 def blur_sigma(settings: BlurSettings, step: int, steps: int) -> float:

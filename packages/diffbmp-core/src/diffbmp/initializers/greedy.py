@@ -7,17 +7,18 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.fitting.candidates import (
-    UNKNOWN_CANVAS,
+from diffbmp.initializers.initializer import Initializer
+from diffbmp.placement.candidates import (
     CandidateSettings,
     Comparison,
     find_stamps,
     scale_limits,
 )
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import check_start, foreground
-from diffbmp.rendering.composite import composite
-from diffbmp.stamps.sets import shares
+from diffbmp.placement.starting import check_start, foreground
+from diffbmp.primitives.sets import shares
+from diffbmp.primitives.start import UNKNOWN_BACKGROUND, StartInputs
+from diffbmp.rendering.canvas import Canvas
+from diffbmp.rendering.composite import put_upon
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Greedy"]
@@ -31,6 +32,7 @@ class Greedy(Initializer):
     """
 
     name = "greedy"
+    needs_target = True
 
     class Settings(CandidateSettings):
         """Settings of the greedy start."""
@@ -40,7 +42,7 @@ class Greedy(Initializer):
 
     settings: Settings
 
-    def __call__(self, start: Start) -> Stamps:
+    def __call__(self, start: StartInputs) -> Stamps:
         """Return the stamps, the first placed at the back.
 
         Raises:
@@ -79,28 +81,26 @@ class Greedy(Initializer):
         return placed
 
 
-def _next_set(start: Start, placed: Stamps | None, stage_end: int) -> tuple[Tensor | None, int]:
+def _next_set(start: StartInputs, placed: Stamps | None, stage_end: int) -> tuple[Tensor | None, int]:
     """Return the textures that are next to choose from, None for all, and how many stamps of them are missing."""
     if not start.sets:
-        return None, stage_end - (0 if placed is None else len(placed))
+        return start.textures, stage_end - (0 if placed is None else len(placed))
     for one, share in zip(start.sets, shares(start.sets, stage_end), strict=True):
         missing = share - (0 if placed is None else len(one.members(placed.texture)))
         if missing > 0:
             return one.textures, missing
-    return None, stage_end - (0 if placed is None else len(placed))
+    return start.textures, stage_end - (0 if placed is None else len(placed))
 
 
 @torch.no_grad()
-def _comparison(start: Start, target: Tensor, placed: Stamps | None) -> Comparison:
+def _comparison(start: StartInputs, target: Tensor, placed: Stamps | None) -> Comparison:
     size = (start.height, start.width)
-    layer = target.new_zeros((4, *size))
+    layer = target.new_zeros((4, *size)) if start.layer is None else start.layer
     if placed is not None:
-        sprites = placed(start.atlas)
-        layer = composite(
-            sprites.frame, sprites.opacity, sprites.color, sprites.texture, start.atlas,
-            size=size, color_blend=sprites.color_blend, alpha_max=start.alpha_max, blend=start.blend,
-        )  # fmt: skip
-    background = target.new_full((3,), UNKNOWN_CANVAS) if start.background is None else start.background.to(target)
+        canvas = Canvas(start.atlas, size, alpha_max=start.alpha_max, blend=start.blend)
+        front = canvas.composite(placed(start.atlas))
+        layer = front if start.layer is None else put_upon(front, layer, start.blend)
+    background = target.new_full((3,), UNKNOWN_BACKGROUND) if start.background is None else start.background.to(target)
     if background.dim() == 1:
         background = background[:, None, None]
     return Comparison.of(layer, background, target, start.target_alpha, width=start.width, height=start.height)

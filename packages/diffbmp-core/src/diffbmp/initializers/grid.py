@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import PlacementSettings, build_stamps, check_start, foreground, scale_range
+from diffbmp.initializers.initializer import Initializer
+from diffbmp.placement.starting import PlacementSettings, build_stamps, check_start, foreground, scale_range
+from diffbmp.primitives.start import StartInputs
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Grid", "grid_cells"]
@@ -35,7 +36,7 @@ class Grid(Initializer):
 
     settings: Settings
 
-    def __call__(self, start: Start) -> Stamps:
+    def __call__(self, start: StartInputs) -> Stamps:
         """Return the stamps.
 
         Raises:

@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import COLOR_MARGIN, PlacementSettings, build_stamps, check_start, scale_range
+from diffbmp.initializers.initializer import Initializer
 from diffbmp.paths import require_file
-from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
+from diffbmp.placement.starting import PlacementSettings, build_stamps, check_start, scale_range
+from diffbmp.primitives.start import StartInputs
+from diffbmp.stamps.stamps import COLOR_MARGIN, LOGIT_MARGIN, MINIMUM_SCALE, Stamps
 
 __all__ = ["Positions"]
 
@@ -50,7 +51,7 @@ class Positions(Initializer):
         """Return the number of rows."""
         return len(self._table()["x"])
 
-    def __call__(self, start: Start) -> Stamps:
+    def __call__(self, start: StartInputs) -> Stamps:
         """Return the stamps.
 
         Raises:
@@ -82,7 +83,7 @@ class Positions(Initializer):
             if "rotation" in numbers:
                 stamps.rotation.copy_(numbers["rotation"])
             if "opacity" in numbers:
-                stamps.opacity_logit.copy_(torch.logit(numbers["opacity"], eps=1e-4))
+                stamps.opacity_logit.copy_(torch.logit(numbers["opacity"], eps=LOGIT_MARGIN))
             if "red" in numbers:
                 color = torch.stack([numbers[name] for name in ("red", "green", "blue")], dim=-1)
                 stamps.color_logit.copy_(torch.logit(color, eps=COLOR_MARGIN))
@@ -90,8 +91,8 @@ class Positions(Initializer):
                 stamps.texture.copy_(self._textures(table["texture"], start))
         return stamps
 
-    def _textures(self, names: list[str], start: Start) -> Tensor:
-        known = {texture.name: index for index, texture in enumerate(start.atlas.textures)}
+    def _textures(self, names: list[str], start: StartInputs) -> Tensor:
+        known = {start.atlas.textures[k].name: k for k in start.usable.tolist()}
         missing = [name for name in names if name not in known]
         if missing:
             raise unknown_name(f"texture in '{self.settings.path}'", missing[0], known)

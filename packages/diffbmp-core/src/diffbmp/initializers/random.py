@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import (
+from diffbmp.initializers.initializer import Initializer
+from diffbmp.placement.starting import (
     PlacementSettings,
     build_stamps,
     check_start,
@@ -16,6 +16,7 @@ from diffbmp.initializers.placement import (
     large_first,
     scale_range,
 )
+from diffbmp.primitives.start import StartInputs
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Random"]
@@ -40,7 +41,7 @@ class Random(Initializer):
 
     settings: Settings
 
-    def __call__(self, start: Start) -> Stamps:
+    def __call__(self, start: StartInputs) -> Stamps:
         """Return the stamps.
 
         Raises:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from diffbmp.atlas.atlas import Atlas
+from diffbmp.atlas.atlas import Atlas, Texture
 from diffbmp.errors import DiffbmpError
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import check_start
+from diffbmp.initializers.initializer import Initializer
+from diffbmp.placement.starting import check_start
+from diffbmp.primitives.instances import joined
+from diffbmp.primitives.start import StartInputs
 from diffbmp.scene.file import load_scene
 from diffbmp.settings import Settings as SettingsModel
 from diffbmp.stamps.stamps import Stamps
@@ -31,6 +35,7 @@ class FromScene(Initializer):
 
     name = "scene"
     whole = True
+    keeps_blends = True
 
     class Settings(SettingsModel):
         """Settings of the start from a scene."""
@@ -42,10 +47,10 @@ class FromScene(Initializer):
 
     def prescribed_count(self) -> int | None:
         """Return the number of the scene's stamps."""
-        return len(load_scene(Path(self.settings.path)).sprites()) if self.settings.path else None
+        return load_scene(Path(self.settings.path)).count if self.settings.path else None
 
-    def __call__(self, start: Start) -> Stamps:
-        """Return the scene's stamps.
+    def __call__(self, start: StartInputs) -> Stamps:
+        """Return the scene's stamps, locks and colour blends included.
 
         Raises:
             DiffbmpError: where the scene cannot be read, holds anything but stamps, holds another number of them,
@@ -57,42 +62,34 @@ class FromScene(Initializer):
             raise DiffbmpError("The initializer 'scene' needs a saved scene: set initializers.scene.path to its file.")
         scene = load_scene(Path(path))
         saved: list[Stamps] = []
-        for part in scene.parts:
-            if not isinstance(part, Stamps) or part.scale.dim() != 1:
-                kind = f"a batch of {part.name}" if isinstance(part, Stamps) else f"'{getattr(part, 'name', part)}'"
+        for primitive in scene.primitives:
+            if not isinstance(primitive, Stamps) or primitive.batch:
+                kind = f"a batch of {primitive.name}" if isinstance(primitive, Stamps) else f"'{primitive.name}'"
                 raise DiffbmpError(
                     f"The scene '{path}' holds {kind}; one can start only from a scene of single stamps."
                 )
-            saved.append(part)
-        count = sum(len(part) for part in saved)
-        if count != start.count:
+            saved.append(primitive)
+        if scene.count != start.count:
             raise DiffbmpError(
-                f"The scene '{path}' holds {count} stamps, but {start.count} are to be placed; use -n {count}."
+                f"The scene '{path}' holds {scene.count} stamps, but {start.count} are to be placed; "
+                f"use -n {scene.count}."
             )
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([getattr(part, name).detach() for part in saved])
-
+        stamps = reduce(joined, saved).to(start.atlas.texels)
         across, down = start.width / scene.width, start.height / scene.height
-        texels = start.atlas.texels
-        texture = _matching_textures(joined("texture"), scene.atlas, start.atlas, path)
-        position = joined("position")
-        stamps = Stamps(
-            position=(position * position.new_tensor([across, down])).to(texels),
-            scale=(joined("scale") * math.sqrt(across * down)).to(texels),
-            rotation=joined("rotation").to(texels),
-            opacity_logit=joined("opacity_logit").to(texels),
-            color_logit=joined("color_logit").to(texels),
-            texture=texture.to(texels.device),
-        )
-        stamps.project()
+        with torch.no_grad():
+            stamps.position.mul_(stamps.position.new_tensor([across, down]))
+            stamps.scale.mul_(math.sqrt(across * down))
+            stamps.texture.copy_(_matching_textures(stamps.texture, scene.atlas, start, path))
+        stamps.constrain(None, 0.0)
         return stamps
 
 
-def _matching_textures(texture: Tensor, saved: Atlas, atlas: Atlas, path: str) -> Tensor:
-    """Return, for each index into ``saved``, the index into ``atlas`` of the texture of the same name."""
-    known = {key: index for index, key in enumerate(_numbered_names(atlas))}
-    keys = _numbered_names(saved)
+def _matching_textures(texture: Tensor, saved: Atlas, start: StartInputs, path: str) -> Tensor:
+    """Return, for each index into ``saved``, the index into the usable textures of the one of the same name."""
+    usable = start.usable.tolist()
+    names = _numbered_names([start.atlas.textures[index] for index in usable])
+    known = dict(zip(names, usable, strict=True))
+    keys = _numbered_names(saved.textures)
     used = torch.unique(texture).tolist()
     missing = sorted({keys[index][0] for index in used if keys[index] not in known})
     if missing:
@@ -104,14 +101,14 @@ def _matching_textures(texture: Tensor, saved: Atlas, atlas: Atlas, path: str) -
     table = torch.zeros(len(saved), dtype=torch.int64)
     for index in used:
         table[index] = known[keys[index]]
-    return table[texture]
+    return table[texture.cpu()]
 
 
-def _numbered_names(atlas: Atlas) -> list[tuple[str, int]]:
+def _numbered_names(textures: Sequence[Texture]) -> list[tuple[str, int]]:
     """Return each texture's name with how many of the same name come before it."""
     seen: defaultdict[str, int] = defaultdict(int)
     keys = []
-    for texture in atlas.textures:
+    for texture in textures:
         keys.append((texture.name, seen[texture.name]))
         seen[texture.name] += 1
     return keys

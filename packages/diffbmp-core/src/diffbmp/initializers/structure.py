@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.initializers.initializer import Initializer, Start
-from diffbmp.initializers.placement import (
+from diffbmp.initializers.initializer import Initializer
+from diffbmp.placement.starting import (
     PlacementSettings,
     build_stamps,
     check_start,
@@ -17,6 +17,7 @@ from diffbmp.initializers.placement import (
     large_first,
     scale_range,
 )
+from diffbmp.primitives.start import StartInputs
 from diffbmp.stamps.stamps import Stamps
 
 __all__ = ["Structure", "draw_positions", "normalized_variance"]
@@ -34,6 +35,7 @@ class Structure(Initializer):
     """
 
     name = "structure"
+    needs_target = True
 
     class Settings(PlacementSettings):
         """Settings of the structure-aware start; what the largest scale is where left out, ``scale_range`` says."""
@@ -45,7 +47,7 @@ class Structure(Initializer):
 
     settings: Settings
 
-    def __call__(self, start: Start) -> Stamps:
+    def __call__(self, start: StartInputs) -> Stamps:
         """Return the stamps.
 
         Raises:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diffbmp.losses.loss import Loss, View
-from diffbmp.rendering.composite import composite
+from diffbmp.losses.inputs import LossInputs
+from diffbmp.losses.loss import Loss
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["Boundary", "OpacitySparsity", "Overlap", "Size"]
@@ -27,15 +28,11 @@ class Overlap(Loss):
     name = "overlap"
     needs_target = False
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0."""
-        sprites, scene = view.sprites, view.scene
+        sprites = inputs.sprites
         white, plain = torch.ones_like(sprites.color), torch.zeros_like(sprites.color_blend)
-        sums = composite(
-            sprites.frame, sprites.opacity, white, sprites.texture, scene.atlas,
-            size=(view.layer.shape[-2], view.layer.shape[-1]), color_blend=plain, alpha_max=scene.alpha_max,
-            blend="add", filter=scene.filter, renderer=view.renderer,
-        )  # fmt: skip
+        sums = inputs.draw(sprites=replace(sprites, color=white, color_blend=plain), blend="add")
         return (sums[..., 0, :, :] - sums[..., 3, :, :]).mean()
 
 
@@ -49,12 +46,12 @@ class Boundary(Loss):
     name = "boundary"
     needs_target = False
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0."""
-        frame = view.sprites.frame
+        frame = inputs.sprites.frame
         half = frame[..., :2].abs().sum(dim=-1)  # (..., N, 2), of the box around the parallelogram
         position = frame[..., 2]
-        canvas = frame.new_tensor([view.layer.shape[-1], view.layer.shape[-2]])
+        canvas = frame.new_tensor([inputs.width, inputs.height])
         before = (half - position).clamp(min=0)
         behind = (position + half - canvas).clamp(min=0)
         beyond = (before.square() + behind.square()) / (2 * half).square()
@@ -87,10 +84,10 @@ class Size(Loss):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0."""
-        axes = torch.linalg.vector_norm(view.sprites.frame[..., :2], dim=-2)  # (..., N, 2)
-        size = torch.log(axes.amax(dim=-1) / min(view.layer.shape[-2:]))
+        axes = torch.linalg.vector_norm(inputs.sprites.frame[..., :2], dim=-2)  # (..., N, 2)
+        size = torch.log(axes.amax(dim=-1) / min(inputs.width, inputs.height))
         smallest, largest = (torch.log(size.new_tensor(v)) for v in (self.settings.minimum, self.settings.maximum))
         return ((smallest - size).clamp(min=0).square() + (size - largest).clamp(min=0).square()).mean()
 
@@ -112,9 +109,9 @@ class OpacitySparsity(Loss):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]."""
-        opacity = view.sprites.opacity
+        opacity = inputs.sprites.opacity
         if self.settings.toward == "none":
             return opacity.mean()
         return (4 * opacity * (1 - opacity)).mean()

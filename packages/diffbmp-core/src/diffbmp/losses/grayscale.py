@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffbmp.losses.loss import View
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.ms_ssim import MultiScaleStructuralSimilarity
 from diffbmp.losses.pixelwise import Comparing, Huber, MeanAbsoluteError, MeanSquaredError
 from diffbmp.losses.ssim import StructuralSimilarity
@@ -31,9 +31,9 @@ def luma(color: Tensor) -> Tensor:
 class _Gray(Comparing):
     """Compares the luma of both pictures."""
 
-    def pictures(self, view: View) -> tuple[Tensor, Tensor]:
+    def pictures(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Return the luma of the picture and of the target, ``(1, H, W)`` each."""
-        image, target = super().pictures(view)
+        image, target = super().pictures(inputs)
         return luma(image), luma(target)
 
 

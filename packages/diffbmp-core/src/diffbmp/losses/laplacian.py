@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.atlas.filters import halve
-from diffbmp.losses.loss import View
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.pixelwise import Comparing
 from diffbmp.settings import Settings as SettingsModel
 
@@ -37,9 +37,9 @@ class NormalizedLaplacianPyramid(Comparing):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0; 0 where both are equal."""
-        return normalized_distance(*self.pictures(view), self.settings.levels, self.settings.constant)
+        return normalized_distance(*self.pictures(inputs), self.settings.levels, self.settings.constant)
 
 
 def normalized_distance(image: Tensor, target: Tensor, levels: int = 6, constant: float = 0.17) -> Tensor:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import View
+from diffbmp.losses.inputs import LossInputs, LossSetup
 from diffbmp.losses.pixelwise import Comparing
 from diffbmp.paths import require_file
 from diffbmp.settings import Settings as SettingsModel
@@ -62,9 +62,9 @@ class LearnedPerceptualSimilarity(Comparing):
         self._model: Any = None
         self._goal: tuple[Tensor, list[Tensor]] | None = None
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0; 0 where both are equal."""
-        image, target = self.pictures(view)
+        image, target = self.pictures(inputs)
         if self._model is None:
             self._model = _load(self.settings.network, self.settings.weights)
         model = self._model.to(image.device, image.dtype)
@@ -77,15 +77,18 @@ class LearnedPerceptualSimilarity(Comparing):
         ]
         return torch.stack(terms).sum()
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
+    def prepare(self, setup: LossSetup) -> None:
         """Refuse a canvas that is too small, and load the network, so that what is missing is said before any work."""
-        if min(size) < SMALLEST:
-            height, width = size
+        height, width = setup.size
+        if min(height, width) < SMALLEST:
             raise DiffbmpError(
                 f"The loss '{self.name}' needs a canvas of at least {SMALLEST} x {SMALLEST} pixels, and this one is "
                 f"{width} x {height}; use a larger canvas, or the loss nlpd."
             )
-        self._model = _load(self.settings.network, self.settings.weights)
+        self._goal = None
+        if self._model is None:
+            self._model = _load(self.settings.network, self.settings.weights)
+        self._model = self._model.to(setup.device, setup.dtype)
 
 
 def _features(model: Any, picture: Tensor) -> list[Tensor]:

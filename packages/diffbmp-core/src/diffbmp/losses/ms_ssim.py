@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import View
+from diffbmp.losses.inputs import LossInputs, LossSetup
 from diffbmp.losses.pixelwise import Comparing
 from diffbmp.losses.ssim import StructuralSimilarity
 
@@ -42,9 +42,9 @@ class MultiScaleStructuralSimilarity(Comparing):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]; 0 where both are equal."""
-        image, target = (picture[:, None] for picture in self.pictures(view))  # channels as a batch
+        image, target = (picture[:, None] for picture in self.pictures(inputs))  # channels as a batch
         window = self.settings.window
         scales = self._scales(tuple(image.shape[-2:]))
         whole = sum(WEIGHTS[:scales])
@@ -62,9 +62,9 @@ class MultiScaleStructuralSimilarity(Comparing):
         assert product is not None
         return 1 - product.mean()
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
+    def prepare(self, setup: LossSetup) -> None:
         """Refuse a canvas whose coarsest scale is smaller than the window."""
-        self._scales(size)
+        self._scales(setup.size)
 
     def _scales(self, size: tuple[int, ...]) -> int:
         """Return the number of scales for a canvas of ``size`` (height, width)."""

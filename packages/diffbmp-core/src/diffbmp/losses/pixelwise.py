@@ -12,34 +12,35 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import Loss, View
+from diffbmp.losses.inputs import LossInputs
+from diffbmp.losses.loss import Loss
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["Comparing", "Huber", "MeanAbsoluteError", "MeanSquaredError", "target_of"]
 
 
-def target_of(view: View, loss: Loss) -> Tensor:
+def target_of(inputs: LossInputs, loss: Loss) -> Tensor:
     """Return the target ``(3, H, W)`` over the step's background.
 
     Raises:
         DiffbmpError: where the fit has none, or it is not of the picture's shape.
     """
-    if view.target is None:
+    if inputs.target is None:
         raise DiffbmpError(f"The loss '{loss.name}' compares with a target, and this fit has none.")
-    if view.target.shape != view.image.shape:
+    if inputs.target.shape != inputs.image.shape:
         raise DiffbmpError(
             f"The loss '{loss.name}' compares pictures of one shape, "
-            f"got {tuple(view.image.shape)} and the target {tuple(view.target.shape)}."
+            f"got {tuple(inputs.image.shape)} and the target {tuple(inputs.target.shape)}."
         )
-    return view.target
+    return inputs.target
 
 
 class Comparing(Loss):
     """Base of the losses that compare two pictures."""
 
-    def pictures(self, view: View) -> tuple[Tensor, Tensor]:
+    def pictures(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Return what is compared: the picture and the target over the step's background, ``(C, H, W)`` each."""
-        return view.image, target_of(view, self)
+        return inputs.image, target_of(inputs, self)
 
 
 class MeanSquaredError(Comparing):
@@ -47,9 +48,9 @@ class MeanSquaredError(Comparing):
 
     name = "mse"
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]."""
-        return functional.mse_loss(*self.pictures(view))
+        return functional.mse_loss(*self.pictures(inputs))
 
 
 class MeanAbsoluteError(Comparing):
@@ -57,9 +58,9 @@ class MeanAbsoluteError(Comparing):
 
     name = "l1"
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]."""
-        return functional.l1_loss(*self.pictures(view))
+        return functional.l1_loss(*self.pictures(inputs))
 
 
 class Huber(Comparing):
@@ -78,6 +79,6 @@ class Huber(Comparing):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0."""
-        return functional.huber_loss(*self.pictures(view), delta=self.settings.delta)
+        return functional.huber_loss(*self.pictures(inputs), delta=self.settings.delta)

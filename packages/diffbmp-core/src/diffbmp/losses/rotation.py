@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.losses.grayscale import luma
-from diffbmp.losses.loss import Loss, View
+from diffbmp.losses.inputs import LossInputs
+from diffbmp.losses.loss import Loss
 from diffbmp.losses.pixelwise import target_of
 from diffbmp.settings import Settings as SettingsModel
 
@@ -46,14 +47,14 @@ class RotationSmoothness(Loss):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]."""
-        frame = view.sprites.frame
+        frame = inputs.sprites.frame
         batch, count = frame.shape[:-3], frame.shape[-3]
         angle = _rotation(frame).reshape(-1, count)
         position = frame[..., 2].detach().reshape(-1, count, 2)
         if count > MOST_COMPARED:
-            chosen = torch.randperm(count, generator=view.generator)[:MOST_COMPARED].to(frame.device)
+            chosen = torch.randperm(count, generator=inputs.generator)[:MOST_COMPARED].to(frame.device)
         else:
             chosen = torch.arange(count, device=frame.device)
         neighbors = min(self.settings.neighbors, count - 1)
@@ -95,17 +96,17 @@ class RotationAlignment(Loss):
         super().__init__(settings)
         self.needs_target = self.settings.angle is None  # type: ignore[misc] # true of this one, whatever the class says
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 1]."""
-        frame = view.sprites.frame
+        frame = inputs.sprites.frame
         angle = _rotation(frame)
         if self.settings.angle is not None:
             return _unlike(self.settings.symmetry * (angle - math.radians(self.settings.angle)))
-        target = target_of(view, self)
-        if view.target_alpha is not None and view.target_color is not None:
-            target = view.target_color * view.target_alpha  # whatever this step's background, which may be noise
+        target = target_of(inputs, self)
+        if inputs.target_alpha is not None and inputs.target_color is not None:
+            target = inputs.target_color * inputs.target_alpha  # whatever this step's background, which may be noise
         field = edge_field(luma(target.detach()), max(0.5, self.settings.reach * min(target.shape[-2:])))
-        size = frame.new_tensor([target.shape[-1], target.shape[-2]])
+        size = frame.new_tensor([inputs.width, inputs.height])
         points = frame[..., 2].detach() / size * 2 - 1
         sampled = functional.grid_sample(
             field[None], points.reshape(1, 1, -1, 2), padding_mode="border", align_corners=False

@@ -6,7 +6,8 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import Loss, View
+from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.loss import Loss
 from diffbmp.losses.pixelwise import target_of
 from diffbmp.settings import Settings as SettingsModel
 
@@ -34,20 +35,20 @@ class Spatial(Loss):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, at least 0."""
-        target = target_of(view, self)
-        if view.target_alpha is None:
+        target = target_of(inputs, self)
+        if inputs.target_alpha is None:
             raise _needs_alpha()
-        visible = (view.target_alpha > 0).to(view.image)  # (1, H, W)
-        squared = visible * (view.image - target).square()
+        visible = (inputs.target_alpha > 0).to(inputs.image)  # (1, H, W)
+        squared = visible * (inputs.image - target).square()
         color = squared.sum() / (squared.shape[0] * visible.sum()).clamp(min=1)
-        alpha = (view.layer[3:] - view.target_alpha).square().mean()
+        alpha = (inputs.layer[3:] - inputs.target_alpha).square().mean()
         return color + self.settings.alpha_weight * alpha
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
+    def prepare(self, setup: LossSetup) -> None:
         """Refuse a target without transparency."""
-        if not target_alpha:
+        if not setup.target_alpha:
             raise _needs_alpha()
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.loss import View
+from diffbmp.losses.inputs import LossInputs, LossSetup
 from diffbmp.losses.pixelwise import Comparing
 from diffbmp.settings import Settings as SettingsModel
 
@@ -37,19 +37,19 @@ class StructuralSimilarity(Comparing):
 
     settings: Settings
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss, in [0, 2]; 0 where both are equal."""
-        image, target = self.pictures(view)
+        image, target = self.pictures(inputs)
         similarity: Tensor = pytorch_msssim.ssim(
             image[None], target[None], data_range=1.0, win_size=self.settings.window
         )
         return 1 - similarity
 
-    def check(self, size: tuple[int, int], target_alpha: bool) -> None:
+    def prepare(self, setup: LossSetup) -> None:
         """Refuse a canvas that is smaller than the window."""
-        height, width = size
+        height, width = setup.size
         window = self.settings.window
-        if min(size) < window:
+        if min(height, width) < window:
             raise DiffbmpError(
                 f"The loss '{self.name}' looks through a window of {window} x {window} pixels, "
                 f"and the canvas is only {width} x {height}; "

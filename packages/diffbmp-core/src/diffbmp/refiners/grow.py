@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from diffbmp.fitting.candidates import CandidateSettings
 from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.schedules import Stream
-from diffbmp.refiners.placing import place
-from diffbmp.stamps.sets import shares
+from diffbmp.placement.candidates import CandidateSettings
+from diffbmp.primitives.sets import shares
+from diffbmp.refiners.placing import place, stamps_in_front
 
 if TYPE_CHECKING:
-    from diffbmp.fitting.fit import Fit, Step
+    from diffbmp.fitting.fit import Fit
+from diffbmp.fitting.step import Step
 
 __all__ = ["Grow"]
 
@@ -27,6 +28,8 @@ class Grow(Refiner):
 
     name = "grow"
     needs_target = True
+    serves = ("stamps",)
+    places = True
 
     class Settings(CandidateSettings):
         """Settings of the growth."""
@@ -42,19 +45,20 @@ class Grow(Refiner):
         """Return the number of stamps in the first stage."""
         return self._count(0, n, steps)
 
+    def due(self, fit: Fit) -> bool:
+        """Return whether a stage begins with the next step."""
+        return self._count(fit.next_step, fit.count, fit.settings.steps) > len(fit.front)
+
     def refine(self, fit: Fit, step: Step) -> None:
         """Add the stamps of every stage that begins with the next step."""
-        n = fit.count
-        wanted = self._count(fit.next_step, n, fit.settings.steps)
-        if wanted <= len(fit.stamps):
-            return
+        wanted = self._count(fit.next_step, fit.count, fit.settings.steps)
         sets = fit.sets
         for one, share in zip(sets, shares(sets, wanted), strict=True):
-            while (missing := share - len(one.members(fit.stamps.texture))) > 0:
+            while (missing := share - len(one.members(stamps_in_front(fit).texture))) > 0:
                 # A stage may take several goes, each with random numbers of its own.
-                generator = fit.generator(Stream.GROW, step=len(fit.stamps))
+                generator = fit.generator(Stream.GROW, step=len(fit.front))
                 added = place(fit, missing, self.settings, generator, together=wanted, textures=one.textures)
-                fit.rearrange(torch.arange(len(fit.stamps)), added.stamps(fit.color_blend))
+                fit.rearrange(torch.arange(len(fit.front)), added.stamps(fit.color_blend))
 
     def _count(self, step: int, n: int, steps: int) -> int:
         """Return how many of ``n`` stamps there are when ``step`` of ``steps`` is taken."""

@@ -1,4 +1,4 @@
-"""What the refiners that place stamps share."""
+"""Placing stamps in front of a fit's present picture: what the refiners that place stamps share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffbmp.fitting.candidates import CandidateSettings, Comparison, Found, find_stamps, scale_limits
+from diffbmp.errors import DiffbmpError
+from diffbmp.placement.candidates import CandidateSettings, Comparison, Found, find_stamps, scale_limits
+from diffbmp.stamps.stamps import Stamps
 
 if TYPE_CHECKING:
     from diffbmp.fitting.fit import Fit
 
-__all__ = ["place"]
+__all__ = ["place", "stamps_in_front"]
+
+
+def stamps_in_front(fit: Fit) -> Stamps:
+    """Return the primitive in front, which must be of stamps.
+
+    Raises:
+        DiffbmpError: where it is of another kind.
+    """
+    if not isinstance(fit.front, Stamps):
+        raise DiffbmpError(f"Stamps are placed in front of everything, but the front is of '{fit.front.name}'.")
+    return fit.front
 
 
 @torch.no_grad()
@@ -35,12 +48,12 @@ def place(
         together: how many stamps share the canvas with them, for their largest size.
         textures: ``(K,)`` indices of those to choose from; all where it is left out.
     """
-    scene, goal = fit.scene, fit.goal
-    assert goal is not None
-    coverage = 1.0 if goal.alpha is None else float(goal.alpha.mean())
+    scene, target = fit.scene, fit.working_target
+    assert target is not None
+    coverage = 1.0 if target.alpha is None else float(target.alpha.mean())
     area = max(1.0, coverage * scene.width * scene.height)
     comparison = Comparison.of(
-        fit.layer(), fit.backdrop, goal.color, goal.alpha, width=scene.width, height=scene.height
+        fit.layer(), fit.working_background, target.color, target.alpha, width=scene.width, height=scene.height
     )
     return find_stamps(
         comparison, scene.atlas, count, scale_limits(settings, area, together, fit.count), settings, generator,

@@ -9,12 +9,14 @@ from pydantic import Field
 
 from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.schedules import Stream
-from diffbmp.initializers.initializer import Start
-from diffbmp.initializers.placement import scale_range
 from diffbmp.initializers.structure import Structure
+from diffbmp.placement.starting import scale_range
+from diffbmp.primitives.start import StartInputs
+from diffbmp.refiners.placing import stamps_in_front
 
 if TYPE_CHECKING:
-    from diffbmp.fitting.fit import Fit, Step
+    from diffbmp.fitting.fit import Fit
+from diffbmp.fitting.step import Step
 
 __all__ = ["Reinitialize"]
 
@@ -30,6 +32,8 @@ class Reinitialize(Refiner):
 
     name = "reinitialize"
     needs_target = True
+    serves = ("stamps",)
+    places = True
 
     class Settings(Structure.Settings):
         """Settings of the reinitialization, and of the start that it gives."""
@@ -45,21 +49,26 @@ class Reinitialize(Refiner):
 
     settings: Settings
 
-    @torch.no_grad()
-    def refine(self, fit: Fit, step: Step) -> None:
-        """Start stamps anew, if it is time to."""
+    def due(self, fit: Fit) -> bool:
+        """Return whether it is time to."""
         done, steps, settings = fit.next_step, fit.settings.steps, self.settings
         if done % settings.every or not settings.after * steps <= done < settings.until * steps:
-            return
-        frozen = fit.constraints.frozen
-        if "position" in frozen or "opacity" in frozen:
-            return
-        stamps, scene, target = fit.stamps, fit.scene, fit.target
+            return False
+        return not {"position", "opacity"} & set(fit.constraints.frozen)
+
+    @torch.no_grad()
+    def refine(self, fit: Fit, step: Step) -> None:
+        """Start stamps anew."""
+        settings, frozen = self.settings, fit.constraints.frozen
+        stamps, scene, target = stamps_in_front(fit), fit.scene, fit.target
         assert target is not None
-        chosen = (torch.sigmoid(stamps.opacity_logit) < settings.below).nonzero()[:, 0]
+        faint = torch.sigmoid(stamps.opacity_logit) < settings.below
+        if (held := fit.held()) is not None:
+            faint = faint & ~held
+        chosen = faint.nonzero()[:, 0]
         if not len(chosen):
             return
-        start = Start(
+        start = StartInputs(
             count=len(stamps),
             height=scene.height,
             width=scene.width,
@@ -71,10 +80,10 @@ class Reinitialize(Refiner):
         # As large as in a start of all stamps, and not of these few.
         largest = scale_range(start, settings)[1]
         few = settings.model_copy(update={"maximum_scale": largest, "textures": "dealt"})
-        fresh = Structure(few)(Start(**{**vars(start), "count": len(chosen)}))
+        fresh = Structure(few)(StartInputs(**{**vars(start), "count": len(chosen)}))
         fit.constraints.hold(fresh)
         # Large ones behind small ones among themselves, as in the start.
         for name, parameter in stamps.named_parameters():
             if name.removesuffix("_logit") not in frozen:
                 parameter[chosen] = getattr(fresh, name)
-        fit.reset_moments(chosen, len(scene.parts) - 1)
+        fit.reset_moments(chosen)

@@ -9,14 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from diffbmp.fitting.candidates import CandidateSettings
 from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.schedules import Stream
-from diffbmp.refiners.placing import place
+from diffbmp.placement.candidates import CandidateSettings
+from diffbmp.refiners.placing import place, stamps_in_front
 from diffbmp.rendering.composite import over_background
 
 if TYPE_CHECKING:
-    from diffbmp.fitting.fit import Fit, Step
+    from diffbmp.fitting.fit import Fit
+from diffbmp.fitting.step import Step
 
 __all__ = ["Relocate", "removal_costs"]
 
@@ -29,6 +30,8 @@ class Relocate(Refiner):
 
     name = "relocate"
     needs_target = True
+    serves = ("stamps",)
+    places = True
 
     class Settings(CandidateSettings):
         """Settings of the relocation."""
@@ -48,17 +51,24 @@ class Relocate(Refiner):
 
     settings: Settings
 
-    def refine(self, fit: Fit, step: Step) -> None:
-        """Move stamps, if it is time to."""
+    def due(self, fit: Fit) -> bool:
+        """Return whether it is time to: now and then in the middle of the fit, once all stamps are there."""
         done, steps, settings = fit.next_step, fit.settings.steps, self.settings
-        count = len(fit.stamps)
-        if done % settings.every or not settings.after * steps <= done < settings.until * steps or count < fit.count:
-            return
-        if "position" in fit.constraints.frozen:  # the place is what a person has chosen
-            return
+        if done % settings.every or not settings.after * steps <= done < settings.until * steps:
+            return False
+        # A frozen place is what a person has chosen.
+        return len(fit.front) >= fit.count and "position" not in fit.constraints.frozen
+
+    def refine(self, fit: Fit, step: Step) -> None:
+        """Move stamps."""
+        settings, count = self.settings, len(fit.front)
         generator = fit.generator(Stream.RELOCATE)
         for one in fit.sets:  # a stamp gives way to one of its own set
-            members = one.members(fit.stamps.texture)
+            members = one.members(stamps_in_front(fit).texture)
+            if (held := fit.held()) is not None:
+                members = members[~held[members]]
+                if not len(members):
+                    continue
             costs = removal_costs(fit, settings.probes, generator)
             number = max(1, round(settings.share * len(members)))
             found = place(fit, number, settings, generator, together=count, textures=one.textures)
@@ -73,21 +83,23 @@ class Relocate(Refiner):
 
 
 def removal_costs(fit: Fit, probes: int, generator: torch.Generator) -> Tensor:
-    """Return by how much the squared error of the picture grows where a stamp is removed, ``(N,)``.
+    """Return by how much the squared error of the picture grows where a stamp in front is removed, ``(N,)``.
 
     The picture is linear in each single opacity a, so the error along it is a parabola, and removal costs
     -g a + h a^2 with the gradient g and h = sum of (d picture / d a)^2. The sums h are the diagonal of J^T J, which is
     estimated with random signs v: the mean of (J^T v)^2 (Hutchinson; Bekas et al. 2007). The result is summed over
     channels and pixels of the working canvas, like ``Found.gain``.
     """
-    goal = fit.goal
-    assert goal is not None
-    sprites = fit.scene.sprites()
+    target = fit.working_target
+    assert target is not None
+    with torch.no_grad():
+        *behind, sprites = fit.scene.sprites_by_primitive()
+    assert sprites is not None
     opacity = sprites.opacity.detach().requires_grad_(True)
-    layer = fit.layer(replace(sprites, frame=sprites.frame.detach(), color=sprites.color.detach(), opacity=opacity))
-    picture, wanted = over_background(layer, fit.backdrop), goal.over(fit.backdrop)
-    if goal.alpha is not None:
-        picture, wanted = torch.cat([picture, layer[3:]]), torch.cat([wanted, goal.alpha])
+    layer = fit.layer([*behind, replace(sprites, opacity=opacity)])
+    picture, wanted = over_background(layer, fit.working_background), target.over(fit.working_background)
+    if target.alpha is not None:
+        picture, wanted = torch.cat([picture, layer[3:]]), torch.cat([wanted, target.alpha])
     (gradient,) = torch.autograd.grad((picture - wanted).square().sum(), opacity, retain_graph=True)
     curvature = torch.zeros_like(gradient)
     for _ in range(probes):
@@ -95,5 +107,4 @@ def removal_costs(fit: Fit, probes: int, generator: torch.Generator) -> Tensor:
         (probe,) = torch.autograd.grad((picture * signs).sum(), opacity, retain_graph=True)
         curvature += probe.square() / probes
     a = opacity.detach()
-    costs: Tensor = curvature * a * a - gradient * a
-    return costs[-len(fit.stamps) :]
+    return curvature * a * a - gradient * a

@@ -13,7 +13,7 @@ from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.keys import renderer_key
 from diffbmp.rendering.renderer import BLENDS, FILTERS, Renderer
 
-__all__ = ["composite", "over_background"]
+__all__ = ["composite", "over_background", "put_upon"]
 
 
 def composite(
@@ -130,6 +130,21 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     """
     color, alpha = torch.split(image, [3, 1], dim=-3)
     return torch.addcmul(color, 1 - alpha, background)
+
+
+def put_upon(layer: Tensor, below: Tensor, blend: str) -> Tensor:
+    """Put a layer upon another: over is C + (1 - A) C_below, add is C + C_below; A = 1 - (1 - A)(1 - A_below) in both.
+
+    Args:
+        layer: premultiplied RGBA ``(..., 4, H, W)``.
+        below: likewise.
+        blend: "over" or "add".
+    """
+    color, alpha = torch.split(layer, [3, 1], dim=-3)
+    color_below, alpha_below = torch.split(below, [3, 1], dim=-3)
+    transmittance = 1 - alpha
+    both = color + transmittance * color_below if blend == "over" else color + color_below
+    return torch.cat([both, 1 - transmittance * (1 - alpha_below)], dim=-3)
 
 
 def _common_batch(**shapes: torch.Size) -> tuple[int, ...]:

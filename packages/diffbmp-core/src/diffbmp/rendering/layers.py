@@ -1,8 +1,9 @@
-"""Every sprite drawn alone, into the tightest box of pixels that shows it: what layered files are made of."""
+"""Every sprite or instance drawn alone, into the box of pixels that shows it: what layered files are made of."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,14 +13,14 @@ from torch import Tensor
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError, unknown_name
 from diffbmp.rendering.operator import check_values
-from diffbmp.rendering.quantize import split_opacity
+from diffbmp.rendering.quantize import split_opacity, straight_bytes
 from diffbmp.rendering.renderer import FILTERS, CompositeInputs, Renderer
 from diffbmp.rendering.returned import draw_layer_bytes, draw_layers_of
 from diffbmp.rendering.sampling import invert_frames, mip_levels, texels_per_unit
 from diffbmp.rendering.selection import renderer_choices, renderer_for, resolve_renderer
 from diffbmp.rendering.sprites import Sprites
 
-__all__ = ["Layer", "draw_layers", "layer_boxes", "sprite_boxes", "straight_layers"]
+__all__ = ["Layer", "draw_layers", "instance_boxes", "layer_boxes", "sprite_boxes", "straight_layers"]
 
 BATCH_PIXELS = 2**22
 """Pixels that are drawn at once (64 MiB of floats, 16 MiB of bytes), unless one layer alone has more."""
@@ -27,17 +28,17 @@ BATCH_PIXELS = 2**22
 
 @dataclass(frozen=True)
 class Layer:
-    """One sprite by itself.
+    """One sprite or one instance by itself.
 
     Attributes:
-        sprite: its index; 0 is at the back.
+        index: of the sprite, or of the instance; 0 is at the back.
         left: canvas column of the first pixel.
         top: canvas row of the first pixel.
         pixels: RGBA ``(4, height, width)``; nothing shows outside of it on the canvas. Height and width may be 0.
         opacity: what the alpha of all pixels is still to be multiplied by, in 255ths.
     """
 
-    sprite: int
+    index: int
     left: int
     top: int
     pixels: Tensor
@@ -86,18 +87,41 @@ def straight_layers(
     *,
     size: tuple[int, int],
     alpha_max: float = 1.0,
+    blend: str = "over",
     filter: str = "mipmap",
     renderer: str | Renderer = "auto",
 ) -> Iterator[Layer]:
-    """Draw each sprite of one canvas alone, as files hold layers: 8 bits, straight alpha, an opacity for the whole.
+    """Draw each instance of one canvas alone, as files hold layers: 8 bits, straight alpha, an opacity for the whole.
 
-    Arguments and errors are those of ``draw_layers``. How opacity is shared between layer and pixels:
+    An instance of several sprites is these composited, within the box that holds all of theirs; one of no sprites is
+    left out. Arguments and errors are those of ``draw_layers``. How opacity is shared between layer and pixels:
     ``split_opacity``.
+
+    Args:
+        blend: "over" or "add": how the sprites of an instance are composited. A layer that is to be added has the
+            colours of their sum, at the least alpha that can hold them.
 
     Yields:
         Straight uint8 ``(4, height, width)`` on the CPU, cut to where alpha is not 0; 0 x 0 where nothing shows.
     """
     inputs, drawing = _prepared(sprites, atlas, size, alpha_max, filter, renderer)
+    inputs = dataclasses.replace(inputs, blend=blend)
+    instances, counts = torch.unique_consecutive(sprites.instances, return_counts=True)
+    ends = counts.cumsum(0).tolist()
+    spans = list(zip(instances.tolist(), [0, *ends[:-1]], ends, strict=True))
+    for composed, run in itertools.groupby(spans, lambda span: span[2] - span[1] > 1):
+        chosen = list(run)
+        numbers, first, last = [span[0] for span in chosen], chosen[0][1], chosen[-1][2]
+        if not composed:
+            for number, layer in zip(numbers, _alone(_slice(inputs, slice(first, last)), drawing), strict=True):
+                yield dataclasses.replace(layer, index=number)
+            continue
+        for number, start, end in chosen:
+            yield _composited(_slice(inputs, slice(start, end)), drawing, number)
+
+
+def _alone(inputs: CompositeInputs, drawing: Renderer) -> Iterator[Layer]:
+    """Yield the layer of each sprite."""
     byte, factor = split_opacity(inputs.opacity[0])
     inputs = dataclasses.replace(inputs, opacity=factor[None])
     boxes = layer_boxes(inputs)
@@ -106,14 +130,37 @@ def straight_layers(
         flat, shown = draw_layer_bytes(drawing, part, boxes[batch])
         inner = shown.tolist()
         for layer in _cut(flat.cpu(), boxes[batch], batch):
-            left, top, width, height = inner[layer.sprite - batch.start]
+            left, top, width, height = inner[layer.index - batch.start]
             yield Layer(
-                layer.sprite,
+                layer.index,
                 layer.left + left,
                 layer.top + top,
                 layer.pixels[:, top : top + height, left : left + width],
-                opacity[layer.sprite],
+                opacity[layer.index],
             )
+
+
+@torch.no_grad()
+def _composited(inputs: CompositeInputs, drawing: Renderer, number: int) -> Layer:
+    """Return the layer of an instance, all of whose sprites these are."""
+    box = instance_boxes(layer_boxes(inputs), torch.zeros(inputs.count, dtype=torch.int64), 1)
+    left, top, width, height = box[0].tolist()
+    if not width * height:
+        return Layer(number, 0, 0, torch.empty((4, 0, 0), dtype=torch.uint8))
+    corner = inputs.frame.new_tensor([left, top])[:, None]
+    frame = torch.cat([inputs.frame[..., :2], inputs.frame[..., 2:] - corner], dim=-1)
+    drawn, _ = drawing.forward(dataclasses.replace(inputs, frame=frame, height=height, width=width))
+    image = drawn[0].cpu()
+    if inputs.blend == "add":  # a sum may be brighter than what shows through it
+        image = torch.cat([image[:3], image.amax(dim=0, keepdim=True).clamp(max=1)])
+    byte, _ = split_opacity(image[3].amax()[None].clamp(0, 1))
+    box[:, :2] = 0
+    tint = torch.full((1, 3), torch.nan)
+    pixels, shown = straight_bytes((image * (255 / byte)).flatten(), box, tint)
+    x, y, across, down = shown[0].tolist()
+    return Layer(
+        number, left + x, top + y, pixels.view(4, height, width)[:, y : y + down, x : x + across], int(byte)
+    )  # fmt: skip
 
 
 def sprite_boxes(
@@ -121,6 +168,25 @@ def sprite_boxes(
 ) -> Tensor:
     """Return the box of pixels that each sprite can touch on a canvas of ``size``; see ``layer_boxes``."""
     return layer_boxes(_inputs(sprites, atlas, size, alpha_max, filter, sprites.frame.device))
+
+
+def instance_boxes(boxes: Tensor, instances: Tensor, count: int) -> Tensor:
+    """Return the box that holds all sprites of each instance.
+
+    Args:
+        boxes: ``(N, 4)`` int64, left, top, width and height of each sprite; 0 x 0 where there is nothing to see.
+        instances: ``(N,)`` int64, the instance of each sprite.
+        count: number of instances.
+
+    Returns:
+        ``(count, 4)`` int64; all 0 where there is nothing to see.
+    """
+    shown = (boxes[:, 2:] > 0).all(dim=1)
+    place = instances[shown, None].expand(-1, 2)
+    low, high = boxes[shown, :2], boxes[shown, :2] + boxes[shown, 2:]
+    first = torch.zeros((count, 2), dtype=boxes.dtype).scatter_reduce(0, place, low, "amin", include_self=False)
+    last = torch.zeros((count, 2), dtype=boxes.dtype).scatter_reduce(0, place, high, "amax", include_self=False)
+    return torch.cat([first, last - first], dim=1)
 
 
 @torch.no_grad()
@@ -209,10 +275,15 @@ def _batches(inputs: CompositeInputs, boxes: Tensor) -> Iterator[tuple[slice, Co
     for index, area in enumerate([*areas, BATCH_PIXELS + 1]):
         if index > start and (pixels + area > BATCH_PIXELS or index == len(areas)):
             run = slice(start, index)
-            names = ("frame", "opacity", "color", "color_blend", "texture")
-            yield run, dataclasses.replace(inputs, **{n: getattr(inputs, n)[:, run].contiguous() for n in names})
+            yield run, _slice(inputs, run)
             start, pixels = index, 0
         pixels += area
+
+
+def _slice(inputs: CompositeInputs, run: slice) -> CompositeInputs:
+    """Return the inputs of some sprites."""
+    names = ("frame", "opacity", "color", "color_blend", "texture")
+    return dataclasses.replace(inputs, **{n: getattr(inputs, n)[:, run].contiguous() for n in names})
 
 
 def _cut(flat: Tensor, boxes: Tensor, batch: slice) -> Iterator[Layer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from diffbmp.errors import DiffbmpError
 from diffbmp.files import atomic_path
 from diffbmp.paths import require_file
+from diffbmp.primitives.primitive import Primitive
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene import schema
 from diffbmp.scene.archive import Archive, SceneFileError, reason, write_archive
@@ -65,20 +66,21 @@ def save_scene(scene: Scene, path: str | Path, *, fit: FitState | None = None) -
         raise DiffbmpError(f"Scene '{path}' cannot be saved: {schema.what_is_wrong(error)}.") from error
 
 
-def load_scene(path: str | Path, *, device: str = "cpu") -> Scene:
+def load_scene(path: str | Path, *, device: str = "cpu", primitives: Sequence[type[Primitive]] = ()) -> Scene:
     """Read a scene that ``save_scene`` wrote; the file may be a stranger's.
 
     Args:
         path: the file; a checkpoint too.
         device: PyTorch device to put it on, or "auto".
+        primitives: classes of primitives that no plugin registers, such as those made in a notebook.
 
     Raises:
         DiffbmpError: where the file is missing, no scene, of a newer version, damaged, cut short, larger than a scene
-            may be, or needs a primitive kind that no installed plugin brings; or where the device is not there.
+            may be, or needs a primitive that no installed plugin brings; or where the device is not there.
     """
     chosen = choose_device("auto", device)
     with _opened(path) as (archive, document):
-        return scene_from_entries(archive, document, chosen)
+        return scene_from_entries(archive, document, chosen, {cls.name: cls for cls in primitives})
 
 
 def load_fit_state(path: str | Path) -> FitState | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas, Texture
+from diffbmp.errors import DiffbmpError
 from diffbmp.images import LARGEST_PICTURE
 from diffbmp.outline import checked_outline
 from diffbmp.plugins.registry import registry
+from diffbmp.primitives.instances import check_axes
+from diffbmp.primitives.primitive import Primitive
 from diffbmp.scene import schema
 from diffbmp.scene.archive import Archive, SceneFileError, reason
 from diffbmp.scene.encoding import decode_pixels, decode_tensors, from_bytes
 from diffbmp.scene.scene import Scene
-from diffbmp.stamps.part import Part
 
 __all__ = ["check_entries", "scene_from_entries"]
 
@@ -53,11 +57,22 @@ def check_entries(archive: Archive, document: schema.SceneDocument) -> None:
         raise SceneFileError(f"is refused: its PNG pictures hold {total} values in all; the limit is {limit}")
 
 
-def scene_from_entries(archive: Archive, document: schema.SceneDocument, device: torch.device) -> Scene:
+def scene_from_entries(
+    archive: Archive,
+    document: schema.SceneDocument,
+    device: torch.device,
+    kinds: Mapping[str, type[Primitive]] | None = None,
+) -> Scene:
     """Build the scene that a file stands for.
 
+    Args:
+        archive: the file.
+        document: what it says.
+        device: where to put the scene.
+        kinds: classes of primitives by name, besides those that are registered.
+
     Raises:
-        SceneFileError: where an entry is damaged, does not fit the document, or a primitive kind is not installed.
+        SceneFileError: where an entry is damaged, does not fit the document, or a kind of primitive is not installed.
         DiffbmpError: from the atlas or the scene, where they refuse what they are given.
     """
     tensors = _Tensors(decode_tensors(archive.read(schema.TENSORS), schema.TENSORS))
@@ -75,11 +90,11 @@ def scene_from_entries(archive: Archive, document: schema.SceneDocument, device:
         raise SceneFileError(
             f"holds textures of {document.texture_dtype}, which PyTorch cannot filter on {device}; try another device"
         ) from error
-    parts = [_part(number, entry, tensors, atlas) for number, entry in enumerate(document.parts)]
+    primitives = [_primitive(number, entry, tensors, atlas, kinds or {}) for number, entry in enumerate(document.parts)]
     tensors.check_all_taken()
     return Scene(
-        canvas.width, canvas.height, atlas, parts,
-        background=background, alpha_max=document.alpha_max, blend=document.blend, filter=document.filter,
+        canvas.width, canvas.height, atlas, primitives, background=background,
+        alpha_max=document.alpha_max, blend=document.blend, filter=document.filter, linked=document.linked,
     ).to(device)  # fmt: skip
 
 
@@ -134,18 +149,44 @@ def _background(canvas: schema.CanvasEntry, source: _PixelSource) -> Tensor | No
     return source.get(background.storage, schema.BACKGROUND_NAMES, (3, canvas.height, canvas.width), dtype)
 
 
-def _part(number: int, entry: schema.PartEntry, tensors: _Tensors, atlas: Atlas) -> Part:
-    known = {kind.name: kind.cls for kind in registry().entries("primitives")}
-    if entry.kind not in known:
+def _primitive(
+    number: int,
+    entry: schema.PrimitiveEntry,
+    tensors: _Tensors,
+    atlas: Atlas,
+    kinds: Mapping[str, type[Primitive]],
+) -> Primitive:
+    found = registry().find("primitives", entry.kind)
+    cls: type[Primitive] | None = kinds.get(entry.kind) or (None if found is None else found.cls)
+    if cls is None:
+        known = ", ".join(known.name for known in registry().entries("primitives"))
         raise SceneFileError(
-            f"needs the primitive kind {entry.kind[:80]!r}, which no installed plugin brings; install the plugin that "
-            f"does (known: {', '.join(sorted(known))}; `diffbmp plugins` tells more)"
+            f"needs the primitive {entry.kind[:80]!r}, which no installed plugin brings; install the plugin that "
+            f"does (known: {known}; `diffbmp plugins` tells more)"
         )
-    saved = {name: tensors.take(schema.part_tensor(number, name)) for name in entry.tensors}
+    saved = {name: tensors.take(schema.primitive_tensor(number, name)) for name in entry.tensors}
+    locked = saved.pop(schema.LOCKED, None)
     try:
-        part: Part = known[entry.kind].from_saved(saved, entry.metadata, atlas)
+        primitive = cls.from_saved(saved, entry.metadata, atlas)
+        check_axes(primitive)
+        primitive.locked = locked
+        _check_kept(primitive, saved)
     except MemoryError:
         raise
     except Exception as error:  # a plugin's code, given a stranger's values
-        raise SceneFileError(f"is damaged: part {number} ({entry.kind}) cannot be built: {reason(error)}") from error
-    return part
+        raise SceneFileError(
+            f"is damaged: primitive {number} ({entry.kind}) cannot be built: {reason(error)}"
+        ) from error
+    return primitive
+
+
+def _check_kept(primitive: Primitive, saved: dict[str, Tensor]) -> None:
+    """Refuse a ``from_saved`` that does not keep what it was given: the scene would be another one without a word."""
+    held = primitive.state_dict()
+    for name in sorted(saved.keys() | held.keys()):
+        if name not in held or name not in saved or not _same_bits(held[name], saved[name]):
+            raise DiffbmpError(f"from_saved of the primitive '{primitive.name}' does not keep the tensor '{name}'")
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and first.dtype == second.dtype and torch.equal(first.cpu(), second.cpu())

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from diffbmp.images import LARGEST_PICTURE
+from diffbmp.plugins.registry import registry
+from diffbmp.primitives.primitive import Primitive
 from diffbmp.scene import schema
 from diffbmp.scene.archive import MOST_ENTRIES, SceneFileError
 from diffbmp.scene.encoding import encode_json, encode_pixels, encode_tensors, exact_bytes
 from diffbmp.scene.scene import Scene
-from diffbmp.stamps.part import Part
 from diffbmp.version import __version__
 
 __all__ = ["scene_entries"]
@@ -53,17 +54,16 @@ def scene_entries(scene: Scene) -> dict[str, bytes]:
     ]
     tensors = dict(pixels.tensors)
     parts = []
-    for number, part in enumerate(scene.parts):
-        assert isinstance(part, Part)
-        saved = part.state_dict()
-        parts.append(schema.PartEntry(kind=part.name, tensors=sorted(saved), metadata=part.metadata()))
-        tensors.update({schema.part_tensor(number, name): value for name, value in saved.items()})
+    for number, primitive in enumerate(scene.primitives):
+        saved = _saved_tensors(primitive)
+        parts.append(schema.PrimitiveEntry(kind=_kind(primitive), tensors=sorted(saved), metadata=primitive.metadata()))
+        tensors.update({schema.primitive_tensor(number, name): value for name, value in saved.items()})
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise SceneFileError(f"cannot be saved: the tensor {name!r} holds NaN or infinity")
     document = schema.SceneDocument(
         format=schema.FORMAT,
-        version=schema.VERSION,
+        version=schema.lowest_version(textures, parts, linked=scene.linked),
         written_by=f"diffbmp {__version__}",
         canvas=schema.CanvasEntry(width=scene.width, height=scene.height, background=background),
         alpha_max=scene.alpha_max,
@@ -72,9 +72,26 @@ def scene_entries(scene: Scene) -> dict[str, bytes]:
         texture_dtype=_dtype_name(scene.atlas.texels),
         textures=textures,
         parts=parts,
+        linked=scene.linked,
     )
-    text = encode_json(document.model_dump(), schema.FILE)
+    text = encode_json(schema.dump_document(document), schema.FILE)
     return {schema.FILE: text, schema.TENSORS: encode_tensors(tensors), **pixels.pictures}
+
+
+def _kind(primitive: Primitive) -> str:
+    """Return the name that a primitive is registered under, with its plugin's where two plugins share it."""
+    entry = registry().entry_of(type(primitive))
+    return primitive.name if entry is None else entry.name
+
+
+def _saved_tensors(primitive: Primitive) -> dict[str, Tensor]:
+    """Return the tensors of a primitive by the names that they are saved under, locks only where there are any."""
+    saved: dict[str, Tensor] = primitive.state_dict()
+    if schema.LOCKED in saved:
+        raise SceneFileError(f"cannot hold the primitive {primitive.name!r}: the tensor name 'locked' is taken")
+    if primitive.locked is not None:
+        saved[schema.LOCKED] = primitive.locked
+    return saved
 
 
 def _unicode(name: str) -> str:

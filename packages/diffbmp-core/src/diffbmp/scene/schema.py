@@ -1,7 +1,8 @@
-"""The schema of ``scene.json``, version 2; ``docs/scene-format.md`` describes it for people."""
+"""The schema of ``scene.json``, version 3; ``docs/scene-format.md`` describes it for people."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import torch
@@ -20,8 +21,9 @@ __all__ = [
     "FORMAT",
     "LARGEST_CANVAS",
     "LARGEST_TEXTURE",
-    "MOST_PARTS",
-    "MOST_PART_TENSORS",
+    "LOCKED",
+    "MOST_PRIMITIVES",
+    "MOST_PRIMITIVE_TENSORS",
     "MOST_PNG_VALUES",
     "MOST_TEXTURES",
     "TENSORS",
@@ -32,14 +34,16 @@ __all__ = [
     "CanvasEntry",
     "Channels",
     "Dtype",
-    "PartEntry",
+    "PrimitiveEntry",
     "PixelNames",
     "SceneDocument",
     "Storage",
     "TextureEntry",
     "Transparent",
+    "dump_document",
+    "lowest_version",
     "parse_document",
-    "part_tensor",
+    "primitive_tensor",
     "texture_names",
     "what_is_wrong",
 ]
@@ -50,8 +54,11 @@ FIT = "fit.json"
 FIT_TENSORS = "fit.safetensors"
 
 FORMAT: Final = "diffbmp-scene"
-VERSION = 2
-"""The version that is written; older ones are read too."""
+VERSION = 3
+"""The newest version; a file carries the lowest one that holds it, and all are read."""
+
+LOCKED = "locked"
+"""The tensor of a primitive that says which of its instances are locked, where any is."""
 
 LARGEST_CANVAS = 65_535
 """Longest side of a canvas, in pixels."""
@@ -61,9 +68,9 @@ LARGEST_TEXTURE = 65_535
 
 MOST_TEXTURES = 100_000
 
-MOST_PARTS = 10_000
+MOST_PRIMITIVES = 10_000
 
-MOST_PART_TENSORS = 10_000
+MOST_PRIMITIVE_TENSORS = 10_000
 
 MOST_PNG_VALUES = 2**28
 """Most pixels times channels of all PNG entries together, since a few bytes of PNG can stand for many pixels: 1 GiB
@@ -125,7 +132,7 @@ class CanvasEntry(Document):
 
 
 class TextureEntry(Document):
-    """One texture; the k-th of the list is the one that parts call k."""
+    """One texture; the k-th of the list is the one that primitives call k."""
 
     name: str
     """The name that people see, such as that of the file that it came from."""
@@ -143,13 +150,13 @@ class TextureEntry(Document):
     """Where its pixels are: ``textures/00000.png`` (five digits, its number), or the tensor ``textures/0``."""
 
 
-class PartEntry(Document):
-    """One learnable part; parts are painted in the order of the list, the first at the back."""
+class PrimitiveEntry(Document):
+    """One primitive; they are painted in the order of the list, the first at the back."""
 
     kind: str
-    """Name of the primitive kind, as registered: ``stamps``."""
-    tensors: list[str] = Field(max_length=MOST_PART_TENSORS)
-    """Names of its tensors, each stored as ``parts/K/NAME`` for the K-th part."""
+    """Name of the kind of primitive, as registered: ``stamps``."""
+    tensors: list[str] = Field(max_length=MOST_PRIMITIVE_TENSORS)
+    """Names of its tensors, each stored as ``parts/K/NAME`` for the K-th primitive."""
     metadata: dict[str, Any]
     """What the kind needs besides tensors."""
 
@@ -172,7 +179,27 @@ class SceneDocument(Document):
     texture_dtype: Dtype
     """Type of the textures' numbers in memory."""
     textures: list[TextureEntry] = Field(min_length=1, max_length=MOST_TEXTURES)
-    parts: list[PartEntry] = Field(min_length=1, max_length=MOST_PARTS)
+    parts: list[PrimitiveEntry] = Field(min_length=1, max_length=MOST_PRIMITIVES)
+    linked: bool = False
+    """Whether instance k is one thing on all canvases of a batch; only from version 3 on."""
+
+
+def lowest_version(textures: Sequence[TextureEntry], parts: Sequence[PrimitiveEntry], *, linked: bool) -> int:
+    """Return the lowest version that holds a scene: 3 for locks and links, 2 for sets and outlines, else 1."""
+    if linked or any(LOCKED in part.tensors for part in parts):
+        return 3
+    return 2 if any(texture.set or texture.outline for texture in textures) else 1
+
+
+def dump_document(document: SceneDocument) -> dict[str, Any]:
+    """Return a document's values without the keys that its version does not know."""
+    values = document.model_dump()
+    if document.version < 3:
+        del values["linked"]
+    if document.version < 2:
+        for texture in values["textures"]:
+            del texture["set"], texture["outline"]
+    return values
 
 
 def parse_document(values: Any) -> SceneDocument:
@@ -220,6 +247,6 @@ def texture_names(number: int) -> PixelNames:
     return PixelNames(f"textures/{number:05}.png", f"textures/{number}")
 
 
-def part_tensor(number: int, name: str) -> str:
-    """Return the name under which a tensor of a part is stored."""
+def primitive_tensor(number: int, name: str) -> str:
+    """Return the name under which a tensor of a primitive is stored."""
     return f"parts/{number}/{name}"

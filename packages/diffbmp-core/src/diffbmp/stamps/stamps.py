@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from diffbmp.atlas.atlas import Atlas
-from diffbmp.errors import DiffbmpError
+from diffbmp.atlas.atlas import Atlas, Texture
+from diffbmp.errors import DiffbmpError, unknown_name
+from diffbmp.loaders.sources import load_textures
+from diffbmp.primitives.constraints import parse_frozen
+from diffbmp.primitives.instances import joined
+from diffbmp.primitives.palette import nearest_color
+from diffbmp.primitives.primitive import InstanceName, Learnable, Primitive
+from diffbmp.primitives.settings import BitmapSettings
 from diffbmp.rendering.sprites import Sprites
-from diffbmp.stamps.part import Part
 
-__all__ = ["Stamps"]
+__all__ = ["COLOR_MARGIN", "LOGIT_MARGIN", "MINIMUM_SCALE", "Stamps"]
 
 MINIMUM_SCALE = 0.5
 """Smallest half-extent in pixels that an optimizer step may leave: a stamp one pixel across."""
+COLOR_MARGIN = 1 / 510
+"""Start colours keep this distance from 0 and 1, half a step of 8 bits, so that their logits stay finite."""
+LOGIT_MARGIN = 1e-4
+"""Opacities that are set, and colours of a palette, keep this distance from 0 and 1, so that their logits stay finite:
+less than a tenth of a step of 8 bits."""
+HARD_FROM = 0.3
+"""Part of the steps after which colours are those of the palette, having been pulled to it ever more strongly."""
+
+LEARNED = ("position", "scale", "rotation", "opacity", "color")
+RANGES = {
+    "rotation": (-math.inf, math.inf, "radians"),
+    "scale": (MINIMUM_SCALE, math.inf, f"pixels, at least {MINIMUM_SCALE:g}"),
+    "opacity": (0.0, 1.0, "in [0, 1]"),
+}
+"""Parameters that can be set to one value, its range, and how that is said."""
 
 
-class Stamps(Part):
+class Stamps(Primitive):
     """Bitmaps placed by position, scale, rotation, opacity and colour (paper, section 3).
 
     Attributes:
@@ -33,6 +55,31 @@ class Stamps(Part):
     """
 
     name = "stamps"
+    axes: ClassVar[Mapping[str, int | None]] = {
+        "position": -2, "scale": -1, "rotation": -1, "opacity_logit": -1, "color_logit": -2, "texture": -1,
+        "color_blend": -1,
+    }  # fmt: skip
+
+    class Settings(BitmapSettings):
+        """Settings of stamps."""
+
+        initializer: str = Field("greedy", description="Where stamps start.")
+
+        @field_validator("freeze")
+        @classmethod
+        def _check_frozen(cls, value: list[str]) -> list[str]:
+            for text in value:
+                name, equals, _ = text.partition("=")
+                if equals and name.strip() in LEARNED:
+                    _check_settable(name.strip())
+            for name, fixed in parse_frozen(value, {name: said for name, (_, _, said) in RANGES.items()}).items():
+                if name not in LEARNED:
+                    raise unknown_name("parameter to freeze", name, LEARNED)
+                if fixed is not None:
+                    _check_value(name, fixed)
+            return value
+
+    settings: Settings
 
     position: nn.Parameter
     scale: nn.Parameter
@@ -102,52 +149,103 @@ class Stamps(Part):
         down = torch.stack([-sine, cosine], dim=-1) * half[..., 1:]
         return Sprites(
             frame=torch.stack([across, down, self.position], dim=-1),
-            opacity=torch.sigmoid(self.opacity_logit),
-            color=torch.sigmoid(self.color_logit),
+            opacity=_sigmoid(self.opacity_logit, 1),
+            color=_sigmoid(self.color_logit, 2),
             texture=self.texture,
             color_blend=self.color_blend,
         )
 
-    def rates(self) -> Mapping[str, Tensor]:
-        """Return position, scale, rotation, opacity and color."""
+    def learnables(self) -> Mapping[str, Learnable]:
+        """Return position, scale, rotation, opacity and color; the first two are measured by the stamp's size."""
+        extent = self.scale.detach()
         return {
-            "position": self.position,
-            "scale": self.scale,
-            "rotation": self.rotation,
-            "opacity": self.opacity_logit,
-            "color": self.color_logit,
+            "position": Learnable(self.position, 0.1, extent[..., None]),
+            "scale": Learnable(self.scale, 0.1, extent),
+            "rotation": Learnable(self.rotation, 0.1),
+            "opacity": Learnable(self.opacity_logit, 0.1),
+            "color": Learnable(self.color_logit, 0.1),
         }
 
-    def lengths(self) -> Mapping[str, Tensor]:
-        """Return the half-extents, which position and scale are measured by."""
-        scale = self.scale.detach()
-        return {"position": scale[..., None], "scale": scale}
+    @torch.no_grad()
+    def set(self, name: str, value: float) -> None:
+        """Set rotation (radians), scale (pixels) or opacity (in [0, 1]) of all stamps, in place."""
+        if name not in LEARNED:
+            raise unknown_name("parameter to freeze", name, LEARNED)
+        _check_value(name, value)
+        if name == "opacity":
+            kept = min(max(value, LOGIT_MARGIN), 1 - LOGIT_MARGIN)
+            self.opacity_logit.fill_(math.log(kept / (1 - kept)))
+        else:
+            getattr(self, name).fill_(value)
+
+    @torch.no_grad()
+    def constrain(self, palette: Tensor | None, progress: float) -> None:
+        """Keep every stamp at least one pixel across, and bring colours nearer to their nearest of the palette.
+
+        From 30 % of the steps on colours are those of the palette; before, they go a part of the way that grows as the
+        square.
+        """
+        self.scale.clamp_(min=MINIMUM_SCALE)
+        if palette is not None:
+            strength = min(1.0, progress / HARD_FROM) ** 2
+            color = _sigmoid(self.color_logit, 2)
+            canvases = color.view(math.prod(color.shape[:-2]), *color.shape[-2:])  # one by one, as in _sigmoid
+            near = [nearest_color(canvas, palette) for canvas in canvases]
+            kept = torch.lerp(color, torch.stack(near).view(color.shape), strength)
+            self.color_logit.copy_(torch.logit(kept, eps=LOGIT_MARGIN))
 
     def joined(self, other: Stamps) -> Stamps:
         """Return these stamps with ``other`` in front of them."""
-        axes = {"position": -2, "color_logit": -2}
-        values, others = self.state_dict(), other.state_dict()
-        return Stamps(**{name: torch.cat([values[name], others[name]], axes.get(name, -1)) for name in values})
+        return joined(self, other)
 
-    @torch.no_grad()
-    def project(self) -> None:
-        """Keep every stamp at least one pixel across."""
-        self.scale.clamp_(min=MINIMUM_SCALE)
+    @classmethod
+    def textures(cls, settings: Any, loaders: Mapping[str, Mapping[str, Any]]) -> Sequence[Texture]:
+        """Return the textures of the sources that the settings name."""
+        if not settings.stamps:
+            raise DiffbmpError("A fit needs stamps: give a file, a folder, a glob, text:WORDS or shape:NAME.")
+        return load_textures(settings.stamps, loaders)
+
+    def names(self, atlas: Atlas) -> list[InstanceName]:
+        """Return the names of texture and set of each stamp."""
+        labels = [InstanceName(texture.name, texture.set) for texture in atlas.textures]
+        return [labels[index] for index in self.texture.tolist()]
 
     @classmethod
     def from_saved(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], atlas: Atlas) -> Self:
-        """Build the stamps from saved tensors; see ``Part.from_saved``."""
-        names = ("position", "scale", "rotation", "opacity_logit", "color_logit", "texture", "color_blend")
-        if set(tensors) != set(names):
-            missing, extra = sorted(set(names) - set(tensors)), sorted(set(tensors) - set(names))
-            raise DiffbmpError(f"Saved stamps lack {missing or 'nothing'} and have {extra or 'nothing'} too many.")
-        if metadata:
-            raise DiffbmpError(f"Saved stamps have unknown metadata: {sorted(metadata)}.")
-        for label in names:
-            if label != "texture" and tensors[label].dtype not in (torch.float32, torch.float64):
+        """Build the stamps from saved tensors; see ``Primitive.from_saved``."""
+        for label in set(cls.axes) & set(tensors) - {"texture"}:
+            if tensors[label].dtype not in (torch.float32, torch.float64):
                 raise DiffbmpError(f"Saved stamps: {label} must hold float32 or float64, got {tensors[label].dtype}.")
-        stamps = cls(**tensors)
+        stamps = super().from_saved(tensors, metadata, atlas)
         texture = stamps.texture
         if texture.numel() and not (int(texture.min()) >= 0 and int(texture.max()) < len(atlas)):
             raise DiffbmpError(f"Saved stamps use textures outside the atlas of {len(atlas)}.")
         return stamps
+
+
+def _sigmoid(logit: Tensor, trailing: int) -> Tensor:
+    """Return the sigmoid, canvas by canvas where ``logit`` has more than ``trailing`` dimensions.
+
+    PyTorch's vectorised loop computes the last few values of a tensor by another formula, so that a canvas would have
+    other bits in a batch than alone.
+    """
+    if logit.dim() == trailing:
+        return torch.sigmoid(logit)
+    canvases = logit.flatten(0, logit.dim() - 1 - trailing).unbind()
+    return torch.stack([torch.sigmoid(canvas) for canvas in canvases]).view(logit.shape)
+
+
+def _check_settable(name: str) -> None:
+    if name not in RANGES:
+        hint = "; for one colour use --palette" if name == "color" else ""
+        raise DiffbmpError(
+            f"The parameter '{name}' cannot be locked at a value, only where it starts (freeze {name}){hint}; "
+            f"those that can: {', '.join(sorted(RANGES))}."
+        )
+
+
+def _check_value(name: str, value: float) -> None:
+    _check_settable(name)
+    smallest, largest, said = RANGES[name]
+    if not (math.isfinite(value) and smallest <= value <= largest):
+        raise DiffbmpError(f"The parameter '{name}' is locked at a number ({said}), got '{value:g}'.")

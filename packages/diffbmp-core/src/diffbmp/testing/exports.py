@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas, Texture
+from diffbmp.primitives.primitive import Primitive
 from diffbmp.scene.scene import Scene
 from diffbmp.stamps.stamps import Stamps
+from diffbmp.testing.kinds import Ribbons, SoftRectangles
 
-__all__ = ["EXPORT_SCENES", "Backdrop", "ExportScene", "over_flat"]
+__all__ = ["EXPORT_SCENES", "Backdrop", "ExportScene", "mixed_scene", "over_flat"]
 
 Backdrop = Literal["white", "blue", "picture", "transparent"]
 
@@ -68,6 +70,35 @@ class ExportScene:
             self.color_blend,
         )
         return Scene(width, height, Atlas(textures), [stamps], background=_background(self.background, self.size))
+
+
+def mixed_scene(kinds: Sequence[str], *, count: int = 20, seed: int = 0, background: Backdrop = "blue") -> Scene:
+    """Return a scene of primitives of these kinds, the first at the back, ``count`` instances of each.
+
+    Args:
+        kinds: "stamps", "ribbons" (six sprites an instance), "soft-rectangles" (which draw a layer of their own).
+        count: number of instances of each.
+        seed: of everything random.
+        background: what is behind.
+    """
+    stamps = ExportScene("mixed", "both", 0.5, count=count, radius=(4.0, 16.0), background=background).scene(seed)
+    random = torch.Generator().manual_seed(seed + 1)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=random)
+
+    def made(kind: str) -> Primitive:
+        if kind == "stamps":
+            return stamps.primitives[0]
+        place = uniform(-0.1, 1.1, count, 2) * torch.tensor([stamps.width, stamps.height])
+        opacity, color = uniform(0.2, 0.9, count), uniform(0, 1, count, 3)
+        if kind == "soft-rectangles":
+            return SoftRectangles(place, uniform(3, 20, count, 2), opacity, color)
+        return Ribbons(place[:, None] + uniform(-30, 30, count, 3, 2), uniform(3, 9, count), opacity, color)
+
+    return Scene(
+        stamps.width, stamps.height, stamps.atlas, [made(kind) for kind in kinds], background=stamps.background
+    )
 
 
 def over_flat(image: Tensor, value: float) -> Tensor:

@@ -78,26 +78,38 @@ async function readScene(about, base64) {
     place += Math.ceil(length * Kind.BYTES_PER_ELEMENT / 4) * 4;
   }
   const scene = { ...about, ...sections, hidden: new Set(), picture: null };
+  // The sprites of instance i, a stamp or a stroke, are those from starts[i] to starts[i + 1].
+  scene.starts = new Uint32Array(scene.count + 1);
+  for (let i = 0; i < scene.count; i++) scene.starts[i + 1] = scene.starts[i] + (sections.sprites ? sections.sprites[i] : 1);
   scene.textures = about.textures.map((texture, number) => new Texture(texture, sections[`texture-${number}`]));
   if (sections.backdrop) scene.picture = new Texture({ channels: 3, width: about.width, height: about.height }, sections.backdrop);
-  scene.name = (i) => `${scene.textures[scene.texture[i]].label} ${i + 1}`;
+  const label = (i) => sections.label ? about.labels[sections.label[i]] : scene.textures[scene.texture[i]].label;
+  scene.name = (i) => `${label(i)} ${i + 1}`;
+  // The corners of each sprite of an instance, in canvas pixels.
+  scene.corners = (i) => Array.from({ length: scene.starts[i + 1] - scene.starts[i] }, (_, k) => {
+    const [a, b, tx, c, d, ty] = scene.frame.subarray((scene.starts[i] + k) * 6);
+    return [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([u, v]) => [a * u + b * v + tx, c * u + d * v + ty]);
+  });
   return scene;
 }
 
-// The topmost shown stamp that covers a place of the canvas, below stamp `limit`, or -1.
+// The topmost shown instance that covers a place of the canvas, below instance `limit`, or -1.
 function pick(scene, x, y, limit) {
   for (let i = Math.min(limit, scene.count) - 1; i >= 0; i--) {
-    if (!scene.hidden.has(i) && coverageAt(scene, i, x, y) * scene.opacity[i] * 255 >= 1) return i;
+    if (scene.hidden.has(i)) continue;
+    for (let k = scene.starts[i]; k < scene.starts[i + 1]; k++) {
+      if (coverageAt(scene, k, x, y) * scene.opacity[k] * 255 >= 1) return i;
+    }
   }
   return -1;
 }
 
-function coverageAt(scene, i, x, y) {
-  const [a, b, tx, c, d, ty] = scene.frame.subarray(i * 6, i * 6 + 6), determinant = a * d - b * c;
+function coverageAt(scene, k, x, y) {
+  const [a, b, tx, c, d, ty] = scene.frame.subarray(k * 6, k * 6 + 6), determinant = a * d - b * c;
   if (Math.abs(determinant) <= 1e-12) return 0;
   const u = (d * (x - tx) - b * (y - ty)) / determinant, v = (a * (y - ty) - c * (x - tx)) / determinant;
   if (Math.abs(u) >= 1 || Math.abs(v) >= 1) return 0;
-  const texture = scene.textures[scene.texture[i]];
+  const texture = scene.textures[scene.texture[k]];
   const column = Math.floor((u + 1) / 2 * texture.width), row = Math.floor((v + 1) / 2 * texture.height);
   return texture.coverage[row * texture.width + column] / texture.peak;
 }

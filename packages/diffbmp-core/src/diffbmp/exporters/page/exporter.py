@@ -8,9 +8,10 @@ from pydantic import Field
 
 from diffbmp.exporters.exporter import Exporter, Progress
 from diffbmp.exporters.markup import as_text, self_contained_page
+from diffbmp.exporters.naming import counted
 from diffbmp.exporters.options import ExportOptions
 from diffbmp.exporters.page.packing import packed
-from diffbmp.exporters.placed import placed_stamps
+from diffbmp.exporters.placed import placed_instances
 from diffbmp.scene.scene import Scene
 from diffbmp.settings import Settings as SettingsModel
 
@@ -42,13 +43,13 @@ class HtmlExporter(Exporter):
 
     def export(self, scene: Scene, path: Path, options: ExportOptions, *, renderer: str, progress: Progress) -> None:
         """Write the page; see ``Exporter.export``."""
-        stamps = placed_stamps(scene)
+        instances = placed_instances(scene)
         progress(0.2)
-        about, data = packed(scene, stamps, self.settings.detail)
+        about, data = packed(scene, instances, self.settings.detail)
         progress(0.8)
         page = self_contained_page(
             __package__, "viewer.html", "viewer.css", SCRIPTS,
-            title=as_text(self.settings.title or f"Composition of {len(stamps)} stamps"), about=about, packed=data,
+            title=as_text(self.settings.title or f"Composition of {counted(scene)}"), about=about, packed=data,
         )  # fmt: skip
         path.write_text(page, encoding="utf-8", newline="\n")
         progress(1.0)

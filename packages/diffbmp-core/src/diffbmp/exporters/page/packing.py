@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffbmp.exporters.markup import script_data
-from diffbmp.exporters.placed import PlacedStamp, level_pixels
+from diffbmp.exporters.placed import PlacedInstance, PlacedSprite, level_pixels
 from diffbmp.scene.encoding import exact_bytes
 from diffbmp.scene.scene import Scene
 
@@ -22,33 +22,47 @@ Values = NDArray[Any]
 KINDS = {"float32": "f4", "uint32": "u4", "uint16": "u2", "uint8": "u1"}
 
 
-def packed(scene: Scene, stamps: list[PlacedStamp], detail: float) -> tuple[str, str]:
+def packed(scene: Scene, instances: list[PlacedInstance], detail: float) -> tuple[str, str]:
     """Return what the page knows by name, as JSON, and the numbers, compressed and in base64.
 
     Args:
         scene: what is packed.
-        stamps: its stamps at scale 1.
+        instances: its instances at scale 1.
         detail: how many times larger than the canvas the picture may be shown with textures still sharp; whatever
             mip levels are finer than that are left out.
     """
+    sprites = [sprite for instance in instances for sprite in instance.sprites]
     sections: dict[str, Values] = {
-        "frame": _numbers([stamp.frame for stamp in stamps]),
-        "opacity": _numbers([stamp.opacity for stamp in stamps]),
-        "color": _numbers([stamp.color for stamp in stamps]),
-        "blend": _numbers([stamp.color_blend for stamp in stamps]),
-        "detail": _numbers([stamp.detail for stamp in stamps]),
-        "texture": np.array([stamp.texture for stamp in stamps], dtype=np.uint32),
+        "frame": _numbers([sprite.frame for sprite in sprites]),
+        "opacity": _numbers([sprite.opacity for sprite in sprites]),
+        "color": _numbers([sprite.color for sprite in sprites]),
+        "blend": _numbers([sprite.color_blend for sprite in sprites]),
+        "detail": _numbers([sprite.detail for sprite in sprites]),
+        "texture": np.array([sprite.texture for sprite in sprites], dtype=np.uint32),
     }
-    labels = {stamp.texture: stamp.name.text.rpartition(" ")[0] for stamp in stamps}
+    labels = [instance.name.text.rpartition(" ")[0] for instance in instances]
+    by_texture = {
+        sprite.texture: label for instance, label in zip(instances, labels, strict=True) for sprite in instance.sprites
+    }
     textures = []
     for number in range(len(scene.atlas)):
-        first = _finest_level(scene, number, stamps, detail)
+        first = _finest_level(scene, number, sprites, detail)
         values = _texture_values(scene, number, first)
         channels, height, width = values.shape
         sections[f"texture-{number}"] = _differences(values)
         textures.append(
-            {"label": labels.get(number, ""), "channels": channels, "width": width, "height": height, "first": first}
-        )
+            {
+                "label": by_texture.get(number, ""), "channels": channels, "width": width, "height": height,
+                "first": first,
+            }
+        )  # fmt: skip
+    # Where each instance is one sprite that is called by its texture, as a stamp is, these say nothing new.
+    distinct: list[str] = []
+    if [[by_texture[sprite.texture] for sprite in instance.sprites] for instance in instances] != [[x] for x in labels]:
+        distinct = list(dict.fromkeys(labels))
+        numbers = {label: number for number, label in enumerate(distinct)}
+        sections["sprites"] = np.array([len(instance.sprites) for instance in instances], dtype=np.uint32)
+        sections["label"] = np.array([numbers[label] for label in labels], dtype=np.uint32)
     ground = None
     if scene.background is not None and scene.background.dim() == 1:
         ground = scene.background.tolist()
@@ -57,11 +71,12 @@ def packed(scene: Scene, stamps: list[PlacedStamp], detail: float) -> tuple[str,
     about = {
         "width": scene.width,
         "height": scene.height,
-        "count": len(stamps),
+        "count": len(instances),
         "mode": scene.blend,
         "filter": scene.filter,
         "ground": ground,
         "textures": textures,
+        **({"labels": distinct} if distinct else {}),
         "sections": [[name, KINDS[values.dtype.name], values.size] for name, values in sections.items()],
     }
     compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -69,12 +84,12 @@ def packed(scene: Scene, stamps: list[PlacedStamp], detail: float) -> tuple[str,
     return script_data(about), base64.b64encode(data).decode("ascii")
 
 
-def _finest_level(scene: Scene, texture: int, stamps: list[PlacedStamp], detail: float) -> int:
+def _finest_level(scene: Scene, texture: int, sprites: list[PlacedSprite], detail: float) -> int:
     """Return the finest mip level that is read where the picture is shown ``detail`` times enlarged."""
     _, count, _ = scene.atlas.table[texture].tolist()
     if scene.filter in ("bilinear", "nearest_texel"):  # these read the original at any size
         return 0
-    wanted = [stamp.detail for stamp in stamps if stamp.texture == texture and stamp.drawn]
+    wanted = [sprite.detail for sprite in sprites if sprite.texture == texture and sprite.drawn]
     finest = math.floor(min(wanted) - math.log2(detail)) if wanted else int(count) - 1
     return min(max(finest, 0), int(count) - 1)
 

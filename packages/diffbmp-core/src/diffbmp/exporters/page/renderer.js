@@ -1,4 +1,4 @@
-// Draws the composition as DiffBMP does: one quad for each stamp, its texture read by our own bilinear filter from our
+// Draws the composition as DiffBMP does: one quad for each sprite, its texture read by our own bilinear filter from our
 // own mip chain, in floats. The rendering equation is in docs/rendering.md of DiffBMP.
 "use strict";
 
@@ -10,11 +10,11 @@ layout(location = 0) in vec3 rowX;     // a, b, tx
 layout(location = 1) in vec3 rowY;     // c, d, ty
 layout(location = 2) in vec4 paint;    // opacity, colour blend, level of detail at zoom 1, texture
 layout(location = 3) in vec3 tint;
-layout(location = 4) in vec2 state;    // 1 where shown, number
+layout(location = 4) in vec2 state;    // 1 where shown, number of the instance
 uniform vec3 view;                     // zoom, and where canvas (0, 0) is in the target
 uniform vec2 size;                     // of the target, in pixels
-uniform float time;                    // stamps of numbers below it have begun to appear
-uniform float fade;                    // how many stamps are appearing at once
+uniform float time;                    // instances of numbers below it have begun to appear
+uniform float fade;                    // how many instances are appearing at once
 uniform int filtering;                 // 0 mipmap, 1 trilinear, 2 bilinear, 3 nearest_texel
 uniform isampler2D table;              // a row for each texture: (levels, channels, first level), then the levels
 flat out vec4 inverse_;
@@ -245,13 +245,13 @@ class Renderer {
   }
 
   loadStamps() {
-    const { gl, scene } = this, count = scene.count;
-    const values = new Float32Array(count * 15);
-    for (let i = 0; i < count; i++) {
-      values.set(scene.frame.subarray(i * 6, i * 6 + 6), i * 15);
-      values.set([scene.opacity[i], scene.blend[i], scene.detail[i], scene.texture[i]], i * 15 + 6);
-      values.set(scene.color.subarray(i * 3, i * 3 + 3), i * 15 + 10);
-      values.set([1, i], i * 15 + 13);
+    const { gl, scene } = this;
+    const values = new Float32Array(scene.opacity.length * 15);
+    for (let i = 0; i < scene.count; i++) for (let k = scene.starts[i]; k < scene.starts[i + 1]; k++) {
+      values.set(scene.frame.subarray(k * 6, k * 6 + 6), k * 15);
+      values.set([scene.opacity[k], scene.blend[k], scene.detail[k], scene.texture[k]], k * 15 + 6);
+      values.set(scene.color.subarray(k * 3, k * 3 + 3), k * 15 + 10);
+      values.set([1, i], k * 15 + 13);
     }
     this.values = values;
     this.array = gl.createVertexArray();
@@ -267,7 +267,7 @@ class Renderer {
   }
 
   showAll() {
-    for (let i = 0; i < this.scene.count; i++) this.values[i * 15 + 13] = this.scene.hidden.has(i) ? 0 : 1;
+    for (let k = 13; k < this.values.length; k += 15) this.values[k] = this.scene.hidden.has(this.values[k + 1]) ? 0 : 1;
     this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.buffer);
     this.gl.bufferData(this.gl.ARRAY_BUFFER, this.values, this.gl.DYNAMIC_DRAW);
     this.done = null;
@@ -300,7 +300,7 @@ class Renderer {
     return texture;
   }
 
-  // Two targets: `settled` holds the stamps that have wholly appeared, `moving` those that are appearing besides.
+  // Two targets: `settled` holds the instances that have wholly appeared, `moving` those that are appearing besides.
   resize(width, height) {
     if (this.targets && this.targets.width === width && this.targets.height === height) return;
     const gl = this.gl;
@@ -316,14 +316,14 @@ class Renderer {
     this.done = null;
   }
 
-  // Draws stamps first .. last - 1 into the bound framebuffer.
+  // Draws instances first .. last - 1 into the bound framebuffer.
   range(first, last, view, time, fade) {
-    if (last <= first) return;
-    const { gl, scene, targets } = this, { program, at } = this.stamps;
+    const { gl, scene, targets } = this, { program, at } = this.stamps, start = scene.starts[first], end = scene.starts[last];
+    if (end <= start) return;
     gl.useProgram(program);
     gl.bindVertexArray(this.array);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffer);
-    let place = first * 60;
+    let place = start * 60;
     [3, 3, 4, 3, 2].forEach((count, location) => {
       gl.vertexAttribPointer(location, count, gl.FLOAT, false, 60, place);
       place += 4 * count;
@@ -338,11 +338,11 @@ class Renderer {
     gl.enable(gl.BLEND);
     const color = scene.mode === "add" ? gl.ONE : gl.ONE_MINUS_SRC_ALPHA;
     gl.blendFuncSeparate(gl.ONE, color, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, last - first);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, end - start);
     gl.disable(gl.BLEND);
   }
 
-  // The composition at `time` (stamps that have begun to appear), seen through `view`, onto the page's canvas.
+  // The composition at `time` (instances that have begun to appear), seen through `view`, onto the page's canvas.
   draw(view, time, fade) {
     const { gl, scene } = this;
     if (gl.isContextLost()) return;

@@ -94,11 +94,10 @@ class Viewer {
   }
 
   mark(id, i) {
-    if (i < 0) return byId(id).setAttribute("points", "");
-    const [a, b, tx, c, d, ty] = this.scene.frame.subarray(i * 6, i * 6 + 6), { zoom, x, y } = this.view;
-    const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([u, v]) =>
-      [(a * u + b * v + tx) * zoom + x, (c * u + d * v + ty) * zoom + y].map((value) => (value / this.ratio).toFixed(2)));
-    byId(id).setAttribute("points", corners.join(" "));
+    if (i < 0) return byId(id).setAttribute("d", "");
+    const { zoom, x, y } = this.view, at = (value) => (value / this.ratio).toFixed(2);
+    const quads = this.scene.corners(i).map((quad) => quad.map(([px, py]) => `${at(px * zoom + x)} ${at(py * zoom + y)}`));
+    byId(id).setAttribute("d", quads.map((quad) => `M${quad.join("L")}Z`).join(""));
   }
 
   at(event) {
@@ -284,16 +283,8 @@ class Viewer {
       return;
     }
     made("h2", scene.name(i), box);
-    const [a, b, tx, c, d, ty] = scene.frame.subarray(i * 6, i * 6 + 6), rows = made("dl", "", box);
-    const texture = scene.textures[scene.texture[i]], own = texture.channels === 4 && scene.blend[i] > 0;
-    const color = [...scene.color.subarray(i * 3, i * 3 + 3)].map((v) => Math.round(v * 255).toString(16).padStart(2, "0"));
-    for (const [term, text] of [
-      ["Place", `${tx.toFixed(1)}, ${ty.toFixed(1)}`],
-      ["Size", `${(2 * Math.hypot(a, c)).toFixed(1)} × ${(2 * Math.hypot(b, d)).toFixed(1)}`],
-      ["Turned", `${(Math.atan2(c, a) * 180 / Math.PI).toFixed(1)}°`],
-      ["Opacity", `${(scene.opacity[i] * 100).toFixed(1)} %`],
-      [own ? `Tint (${Math.round((1 - scene.blend[i]) * 100)} %)` : "Tint", `#${color.join("")}`],
-    ]) {
+    const rows = made("dl", "", box);
+    for (const [term, text] of this.facts(i)) {
       made("dt", term, rows);
       const value = made("dd", text, rows);
       if (term.startsWith("Tint")) {
@@ -309,6 +300,34 @@ class Viewer {
     button(scene.hidden.has(i) ? "Show" : "Hide", () => this.hide(i));
     button("Hide all above", () => { for (let k = i + 1; k < scene.count; k++) scene.hidden.add(k); this.changed(); });
     button("Only this", () => { for (let k = 0; k < scene.count; k++) if (k !== i) scene.hidden.add(k); scene.hidden.delete(i); this.changed(); });
+  }
+
+  // What is said of an instance: of one of several sprites, how many, the box around them and what they share.
+  facts(i) {
+    const { scene } = this, first = scene.starts[i], count = scene.starts[i + 1] - first;
+    if (!count) return [["Sprites", "none"]];
+    const of = (values, size = 1) => Array.from({ length: count }, (_, k) => [...values.subarray((first + k) * size, (first + k + 1) * size)]);
+    const alike = (all) => all.every((one) => one.every((value, k) => value === all[0][k]));
+    const [[a, b, tx, c, d, ty]] = of(scene.frame, 6), facts = [];
+    if (count === 1) {
+      facts.push(["Place", `${tx.toFixed(1)}, ${ty.toFixed(1)}`]);
+      facts.push(["Size", `${(2 * Math.hypot(a, c)).toFixed(1)} × ${(2 * Math.hypot(b, d)).toFixed(1)}`]);
+      facts.push(["Turned", `${(Math.atan2(c, a) * 180 / Math.PI).toFixed(1)}°`]);
+    } else {
+      const points = scene.corners(i).flat(), sides = [0, 1].map((axis) => points.map((point) => point[axis]));
+      const [[left, right], [top, bottom]] = sides.map((values) => [Math.min(...values), Math.max(...values)]);
+      facts.push(["Place", `${((left + right) / 2).toFixed(1)}, ${((top + bottom) / 2).toFixed(1)}`]);
+      facts.push(["Size", `${(right - left).toFixed(1)} × ${(bottom - top).toFixed(1)}`]);
+      facts.push(["Sprites", String(count)]);
+    }
+    const opacity = of(scene.opacity), colors = of(scene.color, 3), blends = of(scene.blend), textures = of(scene.texture);
+    if (alike(opacity)) facts.push(["Opacity", `${(opacity[0][0] * 100).toFixed(1)} %`]);
+    if (alike(colors) && alike(blends) && alike(textures)) {
+      const own = scene.textures[textures[0][0]].channels === 4 && blends[0][0] > 0;
+      const hex = colors[0].map((value) => Math.round(value * 255).toString(16).padStart(2, "0"));
+      facts.push([own ? `Tint (${Math.round((1 - blends[0][0]) * 100)} %)` : "Tint", `#${hex.join("")}`]);
+    }
+    return facts;
   }
 
   listenToList() {
@@ -367,19 +386,7 @@ class Viewer {
     row.setAttribute("aria-label", hidden ? `${name}, hidden` : name);
     const thumb = document.createElement("span"), label = document.createElement("span"), eye = document.createElement("button");
     thumb.className = "thumb";
-    const picture = `url("${this.thumbnails[scene.texture[i]]}")`, mu = scene.textures[scene.texture[i]].channels === 4 ? scene.blend[i] : 0;
-    if (mu > 0) {
-      const own = document.createElement("i");
-      own.style.backgroundImage = picture;
-      thumb.append(own);
-    }
-    if (mu < 1) {
-      const tint = document.createElement("i"), rgb = [...scene.color.subarray(i * 3, i * 3 + 3)].map((v) => Math.round(v * 255));
-      tint.style.background = `rgb(${rgb})`;
-      tint.style.maskImage = tint.style.webkitMaskImage = picture;
-      tint.style.opacity = 1 - mu;
-      thumb.append(tint);
-    }
+    this.paint(thumb, i);
     label.className = "name";
     label.textContent = name;
     eye.className = "eye";
@@ -388,6 +395,25 @@ class Viewer {
     eye.innerHTML = EYE;
     row.append(thumb, label, eye);
     return row;
+  }
+
+  // The first sprite of an instance as a small picture: its own colours, its tint, or one over the other.
+  paint(thumb, i) {
+    const { scene } = this, k = scene.starts[i];
+    if (k === scene.starts[i + 1]) return;
+    const picture = `url("${this.thumbnails[scene.texture[k]]}")`, mu = scene.textures[scene.texture[k]].channels === 4 ? scene.blend[k] : 0;
+    if (mu > 0) {
+      const own = document.createElement("i");
+      own.style.backgroundImage = picture;
+      thumb.append(own);
+    }
+    if (mu < 1) {
+      const tint = document.createElement("i"), rgb = [...scene.color.subarray(k * 3, k * 3 + 3)].map((v) => Math.round(v * 255));
+      tint.style.background = `rgb(${rgb})`;
+      tint.style.maskImage = tint.style.webkitMaskImage = picture;
+      tint.style.opacity = 1 - mu;
+      thumb.append(tint);
+    }
   }
 }
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from diffbmp.exporters.markup import as_text, data_address, png_bytes, script_data, self_contained_page
+from diffbmp.exporters.naming import counted
 from diffbmp.files import atomic_path
 from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.report_page.pictures import error_map, page_picture
@@ -25,7 +28,8 @@ Row = tuple[str, str]
 def write_report_page(fit: Fit, report: dict[str, Any], path: Path) -> None:
     """Write the report of a fit as an HTML page.
 
-    Target and picture are compared over the scene's background, or over white where that is transparent.
+    Target and picture are compared over the scene's background, or over white where that is transparent. Of a batch the
+    page has all canvases, one of which is shown at a time.
 
     Args:
         fit: gives the pictures.
@@ -35,29 +39,16 @@ def write_report_page(fit: Fit, report: dict[str, Any], path: Path) -> None:
     Raises:
         DiffbmpError: where the file cannot be written.
     """
-    scene, target = fit.scene, fit.target
-    background = scene.background_at(1.0)
-    if background is None:
-        background = scene.atlas.texels.new_ones((3, 1, 1))
-    picture = over_background(scene.layer(renderer=fit.renderer), background)
-    addresses, peak = {"picture": data_address("image/png", png_bytes(page_picture(picture)))}, None
-    if target is not None:
-        wanted = target.over(background)
-        errors, peak = error_map(picture, wanted)
-        addresses["target"] = data_address("image/png", png_bytes(page_picture(wanted)))
-        addresses["error"] = data_address("image/png", png_bytes(errors))
     data = {
-        "width": scene.width,
-        "height": scene.height,
-        "pictures": addresses,
-        "peak": peak,
+        "width": fit.scene.width,
+        "height": fit.scene.height,
+        "canvases": list(_canvases(fit, report)),
         "resumed": fit.first_step,
         "curves": {name: report[name] for name in ("losses", "psnrs", "step_seconds")},
     }
-    source = fit.settings.target and Path(fit.settings.target).name
     page = self_contained_page(
         __package__, "report.html", "report.css", ["report.js"],
-        title=as_text(f"{source or 'Picture'} in {report['stamps']} stamps"),
+        title=as_text(_title(fit, report)),
         figures=_figures(report),
         timings=_table(_timings(fit, report)),
         program=_table(_program(report)),
@@ -68,16 +59,50 @@ def write_report_page(fit: Fit, report: dict[str, Any], path: Path) -> None:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
+def _canvases(fit: Fit, report: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the pictures of each canvas, the error that the map's last colour stands for, and the canvas's figures."""
+    scene, target = fit.scene, fit.target
+    background = scene.background_at(1.0)
+    if background is None:
+        background = scene.atlas.texels.new_ones((3, 1, 1))
+    batch = scene.batch
+    for index in range(batch or 1):
+        one = scene if batch is None else scene.canvas(index)
+        picture = over_background(one.layer(renderer=fit.renderer), background)
+        addresses, peak = {"picture": _address(page_picture(picture))}, None
+        if target is not None:
+            wanted = target.canvas(index).over(background)
+            errors, peak = error_map(picture, wanted)
+            addresses.update(target=_address(page_picture(wanted)), error=_address(errors))
+        yield {"pictures": addresses, "peak": peak, **({} if batch is None else report["canvases"][index])}
+
+
+def _address(pixels: NDArray[np.uint8]) -> str:
+    return data_address("image/png", png_bytes(pixels))
+
+
+def _title(fit: Fit, report: dict[str, Any]) -> str:
+    """Return what was composed of what: ``photo.jpg in 500 stamps``, ``3 canvases in 60 strokes each``."""
+    made = counted(fit.scene)
+    if fit.batch is not None:
+        return f"{fit.batch} {'canvas' if fit.batch == 1 else 'canvases'} in {made} each"
+    source = Path(fit.settings.target).name if isinstance(fit.settings.target, str) else ""
+    return f"{source or 'Picture'} in {made}"
+
+
 def _figures(report: dict[str, Any]) -> str:
     """Return the few numbers at the top of the page."""
     figures: list[Row] = []
+    mean = ", mean" if len(report.get("canvases", [])) > 1 else ""
     if report["psnr"] is not None:
-        figures.append(("PSNR", f"{report['psnr']:.2f} dB"))
+        figures.append((f"PSNR{mean}", f"{report['psnr']:.2f} dB"))
     if report["ssim"] is not None:
-        figures.append(("SSIM", f"{report['ssim']:.3f}"))
+        figures.append((f"SSIM{mean}", f"{report['ssim']:.3f}"))
+    kinds = {entry["kind"] for entry in report["primitives"]}
+    size = f"{report['width']} \u00d7 {report['height']}"
     figures += [
-        ("Stamps", f"{report['stamps']:,}"),
-        ("Canvas", f"{report['width']} \u00d7 {report['height']}"),
+        (kinds.pop().capitalize() if len(kinds) == 1 else "Instances", f"{report['stamps']:,}"),
+        ("Canvases", f"{len(report['canvases'])} of {size}") if "canvases" in report else ("Canvas", size),
         ("Steps", f"{report['steps']}" if report["finished"] else f"{report['steps']}, stopped"),
         ("Fitted in", _duration(sum(report["step_seconds"]))),
     ]

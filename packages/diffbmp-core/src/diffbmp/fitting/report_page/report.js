@@ -1,4 +1,4 @@
-// The report of a fit: target and composition under a slider, and the curves.
+// The report of a fit: target and composition of a canvas under a slider, and the curves.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
@@ -15,9 +15,34 @@ function show(mode) {
   byId("frame").style.setProperty("--part", compare ? `${byId("slider").value}%` : "100%");
 }
 
-function listenToPictures() {
-  const frame = byId("frame"), { width, height, pictures } = data;
+// Shows one canvas of a batch, or the only one.
+function choose(index) {
+  const { pictures, peak, psnr, ssim } = data.canvases[index];
   for (const [id, address] of Object.entries(pictures)) byId(id).src = address;
+  if (peak !== null) byId("peak").textContent = `${peak.toFixed(2)} or more: root mean square over red, green and blue`;
+  const figures = [psnr != null && `PSNR ${psnr.toFixed(2)} dB`, ssim != null && `SSIM ${ssim.toFixed(3)}`].filter(Boolean);
+  byId("about").textContent = [`Canvas ${index + 1} of ${data.canvases.length}`, ...figures].join(", ");
+}
+
+function listCanvases() {
+  if (data.canvases.length === 1) return;
+  byId("canvases").hidden = byId("about").hidden = false;
+  data.canvases.forEach(({ pictures }, index) => {
+    const label = document.createElement("label"), input = document.createElement("input"), image = document.createElement("img");
+    const number = document.createElement("span");
+    Object.assign(input, { type: "radio", name: "canvas", value: index, checked: index === 0 });
+    Object.assign(image, { src: pictures.picture, alt: "" });
+    number.textContent = index + 1;
+    label.append(input, image, number);
+    byId("canvases").append(label);
+  });
+  byId("canvases").addEventListener("change", (event) => choose(Number(event.target.value)));
+}
+
+function listenToPictures() {
+  const frame = byId("frame"), { width, height } = data;
+  listCanvases();
+  choose(0);
   frame.style.aspectRatio = `${width} / ${height}`;
   // As large as fits the window, and small canvases with their pixels whole.
   const fit = () => {
@@ -27,11 +52,10 @@ function listenToPictures() {
   };
   fit();
   addEventListener("resize", fit);
-  if (!pictures.target) {
+  if (!data.canvases[0].pictures.target) {
     byId("modes").hidden = true;
     return show("picture");
   }
-  byId("peak").textContent = `${data.peak.toFixed(2)} or more: root mean square over red, green and blue`;
   byId("modes").addEventListener("change", (event) => show(event.target.value));
   byId("slider").addEventListener("input", () => show("compare"));
   show("compare");

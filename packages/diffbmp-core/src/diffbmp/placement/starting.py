@@ -1,4 +1,4 @@
-"""What every initializer shares: its settings, the target's foreground, start colours, and the dealing of textures.
+"""What all starts of stamps share: settings, the target's foreground, start colours, and the dealing of textures.
 
 All random numbers are drawn in float64 on the CPU and moved afterwards, so that a start depends on the seed
 and never on the device.
@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.initializers.initializer import Start
+from diffbmp.primitives.sets import TextureSet, shares
+from diffbmp.primitives.start import StartInputs
 from diffbmp.settings import Settings
-from diffbmp.stamps.sets import StampSet, shares
-from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
+from diffbmp.stamps.stamps import COLOR_MARGIN, MINIMUM_SCALE, Stamps
 
 __all__ = [
     "PlacementSettings",
@@ -29,9 +29,6 @@ __all__ = [
     "scale_range",
     "target_colors",
 ]
-
-COLOR_MARGIN = 1 / 510
-"""Start colours keep this distance from 0 and 1, half a step of 8 bits, so that their logits stay finite."""
 
 
 class PlacementSettings(Settings):
@@ -52,7 +49,7 @@ class PlacementSettings(Settings):
     a text can be read."""
 
 
-def check_start(start: Start) -> None:
+def check_start(start: StartInputs) -> None:
     """Raise ``DiffbmpError`` where count, canvas, target and target alpha do not fit together."""
     if start.count < 1:
         raise DiffbmpError(f"The number of stamps must be at least 1, got {start.count}.")
@@ -64,7 +61,7 @@ def check_start(start: Start) -> None:
             raise DiffbmpError(f"The {what} must have shape {(channels, *size)}, got {tuple(value.shape)}.")
 
 
-def scale_range(start: Start, settings: PlacementSettings, canvas_share: float = 1 / 4) -> tuple[float, float]:
+def scale_range(start: StartInputs, settings: PlacementSettings, canvas_share: float = 1 / 4) -> tuple[float, float]:
     """Return the smallest and the largest start scale, pixels.
 
     Where the settings give no largest, the rule "canvas" takes ``canvas_share`` of the canvas's shorter side, as
@@ -86,7 +83,7 @@ def scale_range(start: Start, settings: PlacementSettings, canvas_share: float =
     return smallest, largest
 
 
-def foreground(start: Start) -> Tensor:
+def foreground(start: StartInputs) -> Tensor:
     """Return how much of each pixel there is to paint, ``(H, W)`` float64 in [0, 1] on the CPU.
 
     It is the target's alpha, or 1 everywhere where the target is opaque or there is none.
@@ -102,7 +99,7 @@ def foreground(start: Start) -> Tensor:
     return alpha
 
 
-def target_colors(start: Start, position: Tensor, noise: float) -> Tensor:
+def target_colors(start: StartInputs, position: Tensor, noise: float) -> Tensor:
     """Return the start colour of each stamp, ``(N, 3)`` float64 in [0, 1].
 
     Args:
@@ -133,15 +130,16 @@ def deal_textures(count: int, textures: int, generator: torch.Generator) -> Tens
     return dealt[torch.randperm(count, generator=generator)]
 
 
-def _textures(start: Start, settings: PlacementSettings, count: int) -> Tensor:
+def _textures(start: StartInputs, settings: PlacementSettings, count: int) -> Tensor:
     """Return the texture of each stamp, ``(count,)``: of each set as many as it has a share of."""
-    sets = start.sets or [StampSet(torch.arange(len(start.atlas)), count)]
+    usable = start.usable
+    sets = start.sets or [TextureSet(usable, count)]
     if settings.textures == "in_order":
         if len(sets) > 1:
             raise DiffbmpError("Textures in order and numbers of single sets exclude each other; leave one out.")
-        return torch.arange(count) % len(start.atlas)
+        return usable[torch.arange(count) % len(usable)]
     if len(sets) == 1:
-        return deal_textures(count, len(start.atlas), start.generator)
+        return usable[deal_textures(count, len(usable), start.generator)]
     dealt = [
         one.textures[deal_textures(share, len(one.textures), start.generator)]
         for one, share in zip(sets, shares(sets, count), strict=True)
@@ -154,7 +152,7 @@ def large_first(scale: Tensor) -> Tensor:
     return torch.argsort(scale, descending=True, stable=True)
 
 
-def build_stamps(start: Start, settings: PlacementSettings, position: Tensor, scale: Tensor) -> Stamps:
+def build_stamps(start: StartInputs, settings: PlacementSettings, position: Tensor, scale: Tensor) -> Stamps:
     """Return stamps at given places, with start colours, random rotations and dealt textures.
 
     Args:
@@ -167,11 +165,14 @@ def build_stamps(start: Start, settings: PlacementSettings, position: Tensor, sc
     colors = target_colors(start, position, settings.color_noise)
     rotation = 2 * math.pi * torch.rand(count, generator=start.generator, dtype=torch.float64)
     texels = start.atlas.texels
+    texture = _textures(start, settings, count).to(texels.device)
+    blends = texels.new_zeros(len(start.atlas)) if start.color_blend is None else start.color_blend.to(texels)
     return Stamps(
         position=position.to(texels),
         scale=scale.to(texels),
         rotation=rotation.to(texels),
         opacity_logit=torch.full_like(scale, settings.opacity_logit).to(texels),
         color_logit=torch.logit(colors, eps=COLOR_MARGIN).to(texels),
-        texture=_textures(start, settings, count).to(texels.device),
+        texture=texture,
+        color_blend=blends[texture],
     )

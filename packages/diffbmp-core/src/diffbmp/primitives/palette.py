@@ -50,7 +50,9 @@ def palette_tensor(colors: Sequence[str]) -> Tensor:
 
 def nearest_color(color: Tensor, palette: Tensor) -> Tensor:
     """Return, for each colour ``(..., 3)``, the nearest of ``palette`` ``(P, 3)``, by squared difference."""
-    nearest = torch.cdist(color.reshape(-1, 3), palette.to(color)).argmin(dim=-1)
+    # Not by matrix products, which round otherwise for more colours: a batch would differ from its canvases.
+    distance = torch.cdist(color.reshape(-1, 3), palette.to(color), compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distance.argmin(dim=-1)
     return palette.to(color)[nearest].reshape(color.shape)
 
 

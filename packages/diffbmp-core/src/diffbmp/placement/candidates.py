@@ -20,17 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.atlas.atlas import Atlas
-from diffbmp.initializers.placement import COLOR_MARGIN
+from diffbmp.primitives.constraints import Constraints
+from diffbmp.primitives.palette import nearest_color
 from diffbmp.rendering.composite import over_background
 from diffbmp.settings import Settings
-from diffbmp.stamps.constraints import Constraints
-from diffbmp.stamps.palette import nearest_color
-from diffbmp.stamps.stamps import MINIMUM_SCALE, Stamps
+from diffbmp.stamps.stamps import COLOR_MARGIN, LOGIT_MARGIN, MINIMUM_SCALE, Stamps
 
-__all__ = ["UNKNOWN_CANVAS", "CandidateSettings", "Comparison", "Found", "find_stamps", "scale_limits"]
+__all__ = ["CandidateSettings", "Comparison", "Found", "find_stamps", "scale_limits"]
 
-UNKNOWN_CANVAS = 0.5
-"""Grey that stands for a canvas whose colour is not known."""
 CHUNK = 4096
 """Candidates compared at once, which bounds the memory."""
 POOL = 8
@@ -131,7 +128,7 @@ class Found:
             position=self.position,
             scale=self.scale,
             rotation=self.rotation,
-            opacity_logit=torch.logit(self.opacity, eps=1e-4),
+            opacity_logit=torch.logit(self.opacity, eps=LOGIT_MARGIN),
             color_logit=torch.logit(self.color, eps=COLOR_MARGIN),
             texture=self.texture,
             color_blend=color_blend[self.texture].to(self.scale),

@@ -11,75 +11,75 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffbmp.exporters.placed import PlacedStamp, level_pixels
-from diffbmp.exporters.stack import picked
+from diffbmp.exporters.instances import picked
+from diffbmp.exporters.placed import PlacedSprite, level_pixels
 from diffbmp.rendering.layers import draw_layers
 from diffbmp.rendering.sampling import texels_per_unit
 from diffbmp.scene.scene import Scene
 
-__all__ = ["SHARED", "Face", "FacePixels", "Faces", "Look", "Matrix"]
+__all__ = ["SHARED", "ImageKind", "Look", "Matrix", "TextureImage", "TextureImages"]
 
-Face = Literal["cover", "picture", "colors"]
+ImageKind = Literal["cover", "picture", "colors"]
 """``cover``: coverage alone. ``picture``: straight RGBA. ``colors``: opaque RGB, carried on where nothing is covered.
 
-A stamp painted with its tint alone needs the first, one in its own colours the second, and one that mixes both the
+A sprite painted with its tint alone needs the first, one in its own colours the second, and one that mixes both the
 first and the last: its colour (1 - mu) tint + mu texture is painted opaque, and the coverage cuts it out.
 """
 
 Matrix = tuple[float, float, float, float, float, float]
 
 SHARED = -1
-"""In place of a stamp's number: pixels that all stamps of a texture share."""
+"""In place of a sprite's number: pixels that all sprites of a texture share."""
 
 SHRUNK = 1.45
-"""Texels to a pixel along either axis from which a stamp counts as shrunk. A mip level has at most sqrt(2) but where
-its sides were rounded up to whole texels, so shrunk stamps are those of a pixel or two."""
+"""Texels to a pixel along either axis from which a sprite counts as shrunk. A mip level has at most sqrt(2) but where
+its sides were rounded up to whole texels, so shrunk sprites are those of a pixel or two."""
 
 
-class FacePixels(NamedTuple):
-    """Which pixels: a face of a mip level of a texture, for all stamps or (where not ``SHARED``) as sampled for one."""
+class TextureImage(NamedTuple):
+    """One image: a mip level of a texture, for all sprites or, where not ``SHARED``, as sampled for ``sprite``."""
 
     texture: int
     level: int
-    stamp: int
-    face: Face
+    sprite: int
+    kind: ImageKind
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one stamp is drawn.
+    """How one sprite is drawn.
 
     Attributes:
         matrix: (a, b, c, d, e, f) as in SVG and PDF: x' = a x + c y + e, y' = b x + d y + f, from texels, 0 at the
             outer corner of the border, y down, to canvas pixels at scale 1.
         size: width and height of its texture in texels, border included.
-        faces: the pixels of each face that it is drawn with.
+        images: the texture image of each kind that it is drawn with.
     """
 
     matrix: Matrix
     size: tuple[int, int]
-    faces: dict[Face, FacePixels]
+    images: dict[ImageKind, TextureImage]
 
 
-class Faces:
-    """The looks of a scene's stamps, and the pixels that they need, each once.
+class TextureImages:
+    """The looks of a scene's sprites, and the pixels that they need, each once.
 
     Attributes:
-        looks: by number of the stamp; a degenerate one has none.
+        looks: by number of the sprite; a degenerate one has none.
         needed: the pixels of all looks, in order.
     """
 
-    def __init__(self, scene: Scene, stamps: list[PlacedStamp], scale: float, renderer: str) -> None:
-        """Choose what to draw ``stamps`` of a scene with where a viewer shows it at ``scale``."""
-        drawn = [stamp for stamp in stamps if stamp.drawn]
-        shrunk = [stamp for stamp in drawn if _is_shrunk(scene, stamp, scale)]
+    def __init__(self, scene: Scene, sprites: list[PlacedSprite], scale: float, renderer: str) -> None:
+        """Choose what to draw ``sprites`` of a scene with where a viewer shows it at ``scale``."""
+        drawn = [sprite for sprite in sprites if sprite.drawn]
+        shrunk = [sprite for sprite in drawn if _is_shrunk(scene, sprite, scale)]
         self._scene = scene
         self._own = _sampled_texels(scene, shrunk, scale, renderer) if shrunk else {}
-        self.looks = {stamp.number: self._look(stamp, scale) for stamp in drawn}
-        self.needed = sorted({key for look in self.looks.values() for key in look.faces.values()})
+        self.looks = {sprite.number: self._look(sprite, scale) for sprite in drawn}
+        self.needed = sorted({key for look in self.looks.values() for key in look.images.values()})
 
-    def pixels(self, key: FacePixels, finer: int = 1) -> NDArray[np.uint8]:
-        """Return the pixels of a face.
+    def pixels(self, key: TextureImage, finer: int = 1) -> NDArray[np.uint8]:
+        """Return the pixels of an image.
 
         Args:
             key: one of ``needed``.
@@ -88,60 +88,60 @@ class Faces:
         Returns:
             8-bit ``(h, w, C)``: coverage ``(h, w, 1)``, straight RGBA for ``picture``, RGB for ``colors``.
         """
-        shared = key.stamp == SHARED
-        texels = level_pixels(self._scene, key.texture, key.level) if shared else self._own[key.stamp][2]
+        shared = key.sprite == SHARED
+        texels = level_pixels(self._scene, key.texture, key.level) if shared else self._own[key.sprite][2]
         if finer > 1:
             texels = _interpolated(_interpolated(texels, finer, 0), finer, 1)
-        return _face_pixels(texels, key.face)
+        return _image_pixels(texels, key.kind)
 
-    def enlargement(self, scale: float) -> dict[FacePixels, float]:
-        """Return by how much each face is enlarged at most, in pixels to a texel of a picture at ``scale``."""
+    def enlargement(self, scale: float) -> dict[TextureImage, float]:
+        """Return by how much each image is enlarged at most, in pixels to a texel of a picture at ``scale``."""
         result = dict.fromkeys(self.needed, 0.0)
         for look in self.looks.values():
             a, b, c, d, _, _ = look.matrix
-            for key in look.faces.values():
+            for key in look.images.values():
                 result[key] = max(result[key], scale * math.hypot(a, b), scale * math.hypot(c, d))
         return result
 
-    def _look(self, stamp: PlacedStamp, scale: float) -> Look:
-        own = stamp.number in self._own
+    def _look(self, sprite: PlacedSprite, scale: float) -> Look:
+        own = sprite.number in self._own
         if own:
-            left, top, texels = self._own[stamp.number]
+            left, top, texels = self._own[sprite.number]
             pixel = 1 / scale
             matrix: Matrix = (pixel, 0.0, 0.0, pixel, (left - 1) * pixel, (top - 1) * pixel)
             size = (texels.shape[1], texels.shape[0])
         else:
-            matrix, size = _placed_level(self._scene, stamp)
-        faces = {
-            face: FacePixels(stamp.texture, stamp.level, stamp.number if own else SHARED, face)
-            for face in _faces_of(stamp)
+            matrix, size = _placed_level(self._scene, sprite)
+        images = {
+            kind: TextureImage(sprite.texture, sprite.level, sprite.number if own else SHARED, kind)
+            for kind in _kinds_of(sprite)
         }
-        return Look(matrix, size, faces)
+        return Look(matrix, size, images)
 
 
-def _is_shrunk(scene: Scene, stamp: PlacedStamp, scale: float) -> bool:
-    """Return whether a stamp has clearly more texels than pixels, so that each viewer would filter it in its own way.
+def _is_shrunk(scene: Scene, sprite: PlacedSprite, scale: float) -> bool:
+    """Return whether a sprite has clearly more texels than pixels, so that each viewer would filter it in its own way.
 
-    Such a stamp is stored as sampled by our own renderer, once for itself.
+    Such a sprite is stored as sampled by our own renderer, once for itself.
     """
-    first, _, _ = scene.atlas.table[stamp.texture].tolist()
-    _, width, height = scene.atlas.levels[first + stamp.level].tolist()
-    a, b, _, c, d, _ = stamp.frame
+    first, _, _ = scene.atlas.table[sprite.texture].tolist()
+    _, width, height = scene.atlas.levels[first + sprite.level].tolist()
+    a, b, _, c, d, _ = sprite.frame
     across, down = texels_per_unit(width) / math.hypot(a, c), texels_per_unit(height) / math.hypot(b, d)
     return bool(max(across, down) > scale * SHRUNK)
 
 
 @torch.no_grad()
 def _sampled_texels(
-    scene: Scene, stamps: list[PlacedStamp], scale: float, renderer: str
+    scene: Scene, sprites: list[PlacedSprite], scale: float, renderer: str
 ) -> dict[int, tuple[int, int, NDArray[np.float64]]]:
-    """Return the textures of some stamps as sampled at the pixels of the canvas at ``scale``.
+    """Return the textures of some sprites as sampled at the pixels of the canvas at ``scale``.
 
     Returns:
-        By number of the stamp: left, top, and ``(h + 2, w + 2, C)`` like ``level_pixels``, with a clear border. Stamps
-        that are off the canvas are left out.
+        By number of the sprite: left, top, and ``(h + 2, w + 2, C)`` like ``level_pixels``, with a clear border.
+        Sprites that are off the canvas are left out.
     """
-    chosen = picked(scene.sprites(), torch.tensor([stamp.number for stamp in stamps], dtype=torch.int64))
+    chosen = picked(scene.sprites(), torch.tensor([sprite.number for sprite in sprites], dtype=torch.int64))
     plain = dataclasses.replace(
         chosen, opacity=torch.ones_like(chosen.opacity), color_blend=torch.ones_like(chosen.color_blend)
     )
@@ -149,42 +149,42 @@ def _sampled_texels(
         plain.scaled(scale), scene.atlas, size=scene.scaled_size(scale), filter=scene.filter, renderer=renderer
     )
     found = {}
-    for stamp, layer in zip(stamps, layers, strict=True):
+    for sprite, layer in zip(sprites, layers, strict=True):
         if layer.pixels.numel():
             pixels = layer.pixels.double().cpu().clamp(0, 1).movedim(0, -1).numpy()
-            if not scene.atlas.colored[stamp.texture]:
+            if not scene.atlas.colored[sprite.texture]:
                 pixels = pixels[..., 3:]
-            found[stamp.number] = (layer.left, layer.top, np.pad(pixels, ((1, 1), (1, 1), (0, 0))))
+            found[sprite.number] = (layer.left, layer.top, np.pad(pixels, ((1, 1), (1, 1), (0, 0))))
     return found
 
 
-def _placed_level(scene: Scene, stamp: PlacedStamp) -> tuple[Matrix, tuple[int, int]]:
-    """Return the transform from texels of a stamp's mip level with its border to canvas pixels, and its size.
+def _placed_level(scene: Scene, sprite: PlacedSprite) -> tuple[Matrix, tuple[int, int]]:
+    """Return the transform from texels of a sprite's mip level with its border to canvas pixels, and its size.
 
     Texel coordinates (x, y), 0 at the outer corner of the border, are u = 2 (x - 1) / w - 1, v = 2 (y - 1) / h - 1.
     """
-    first, _, _ = scene.atlas.table[stamp.texture].tolist()
-    _, width, height = scene.atlas.levels[first + stamp.level].tolist()
-    a, b, tx, c, d, ty = stamp.frame
+    first, _, _ = scene.atlas.table[sprite.texture].tolist()
+    _, width, height = scene.atlas.levels[first + sprite.level].tolist()
+    a, b, tx, c, d, ty = sprite.frame
     across, down = texels_per_unit(width), texels_per_unit(height)
     ax, cx, by, dy = a / across, c / across, b / down, d / down
     return (ax, cx, by, dy, tx - a - b - ax - by, ty - c - d - cx - dy), (width + 2, height + 2)
 
 
-def _faces_of(stamp: PlacedStamp) -> tuple[Face, ...]:
-    """Return the faces of its texture that a stamp is drawn with."""
-    if stamp.color_blend == 0:
+def _kinds_of(sprite: PlacedSprite) -> tuple[ImageKind, ...]:
+    """Return the kinds of texture images that a sprite is drawn with."""
+    if sprite.color_blend == 0:
         return ("cover",)
-    return ("picture",) if stamp.color_blend == 1 else ("cover", "colors")
+    return ("picture",) if sprite.color_blend == 1 else ("cover", "colors")
 
 
-def _face_pixels(texels: NDArray[np.float64], face: Face) -> NDArray[np.uint8]:
-    """Return a face of premultiplied texels ``(h, w, C)``, whose border of one texel is clear."""
+def _image_pixels(texels: NDArray[np.float64], kind: ImageKind) -> NDArray[np.uint8]:
+    """Return the image of premultiplied texels ``(h, w, C)``, whose border of one texel is clear."""
     cover = texels[..., -1:]
-    if face == "cover":
+    if kind == "cover":
         return _eight_bit(cover)
     straight = np.divide(texels[..., :3], cover, out=np.zeros_like(texels[..., :3]), where=cover > 0)
-    if face == "picture":
+    if kind == "picture":
         return _eight_bit(np.concatenate([straight, cover], axis=-1))
     return _eight_bit(_carried_on(straight, cover[..., 0] > 0))
 

@@ -1,0 +1,1 @@
+"""Where stamps are placed: for initializers and refiners alike."""

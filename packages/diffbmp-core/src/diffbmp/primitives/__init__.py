@@ -1,0 +1,1 @@
+"""Primitives: what is learned and paints, whatever its kind."""

@@ -1,0 +1,1 @@
+"""The suite for kinds of primitives, in groups of tests."""
