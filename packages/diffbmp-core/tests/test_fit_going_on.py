@@ -120,6 +120,16 @@ class TestKeeps:
         only = going_on(picture(1), scene, color_blends={"plain": 0.125}, refine=[])
         assert only.color_blend.tolist() == [0.125, 0.125, 0.625]
 
+    def test_what_stays_locked_keeps_its_bits_whatever_is_named(self) -> None:
+        scene = a_scene()
+        fit = going_on(picture(1), scene, color_blend=0.25, palette=["blue"], freeze=["scale=3"], refine=[])
+        mask: Any = fit.front.locked
+        for name, value in tensors(fit.front).items():
+            assert torch.equal(value[mask], tensors(scene.primitives[0])[name][mask]), name
+        stamps: Any = fit.front
+        assert stamps.color_blend[~mask].unique().tolist() == [0.25]
+        assert stamps.scale[~mask].unique().tolist() == [3.0]
+
     def test_a_report_and_a_resumed_fit_say_what_was_kept(self, tmp_path: Path) -> None:
         fit = going_on(picture(1), a_scene(), preset="paper", refine=["relocate"])
         told = fit_report(fit, 0.0)["settings"]
