@@ -22,6 +22,7 @@ from small_fits import (
     tensors,
     threads,
 )
+from test_cli import run
 from torch import Tensor
 
 import diffbmp
@@ -29,6 +30,8 @@ from diffbmp import DiffbmpError, Fit, LossInputs, Refiner, Step, resume_fit
 from diffbmp.fitting.checkpoint import save_checkpoint
 from diffbmp.fitting.refining import Refining
 from diffbmp.fitting.report import fit_report
+from diffbmp.fitting.run import REPORT
+from diffbmp.images import write_png
 
 CASES: dict[str, tuple[list[Tensor], dict[str, Any]]] = {
     "grow and relocate over noise": (pictures(), {}),
@@ -576,3 +579,27 @@ class TestLinked:
     def test_one_canvas_cannot_be_linked(self) -> None:
         with pytest.raises(DiffbmpError, match="several targets"):
             started(picture(), linked=True, refine=[])
+
+
+class TestFromTheCommandLine:
+    def test_pictures_and_figures_of_each_canvas_and_going_on(self, tmp_path: Path) -> None:
+        for number, image in enumerate(pictures(2)):
+            write_png(tmp_path / f"{number}.png", image)
+        start = ("-s", "shape:disc", "-n", "6", "--initializer", "random", "--refine", "relocate")
+        targets = ("--target", "0.png", "--target", "1.png")
+        begun = run("fit", *targets, *start, "--steps", "3", "-o", "both", cwd=tmp_path)
+        assert begun.returncode == 0, begun.stderr
+        resumed = run("fit", "-o", "both", "--resume", "--steps", "5", cwd=tmp_path)
+        assert resumed.returncode == 0, resumed.stderr
+        report = json.loads((tmp_path / "both" / REPORT).read_text())
+        whole = json.loads(json.dumps(report["canvases"]))
+        for number in range(2):
+            alone = run("fit", f"{number}.png", *start, "--steps", "3", "-o", f"alone-{number}", cwd=tmp_path)
+            assert alone.returncode == 0, alone.stderr
+            assert run("fit", "-o", f"alone-{number}", "--resume", "--steps", "5", cwd=tmp_path).returncode == 0
+            out = tmp_path / f"alone-{number}"
+            own = json.loads((out / REPORT).read_text())
+            assert whole[number] == {name: own[name] for name in whole[number]}
+            picture_of_batch = (tmp_path / "both" / f"picture-{number + 1}.png").read_bytes()
+            assert picture_of_batch == (out / "picture.png").read_bytes()
+        assert report["psnr"] == pytest.approx(sum(canvas["psnr"] for canvas in whole) / 2)
