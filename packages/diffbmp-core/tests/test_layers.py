@@ -28,10 +28,7 @@ def drawn_alone(scene: Scene, scale: float, renderer: str = "auto") -> Tensor:
     """Return the scene's layers, in floats, laid over each other: premultiplied RGBA."""
     height, width = scene.scaled_size(scale)
     canvas = torch.zeros(4, height, width, dtype=torch.float64)
-    sprites = scene.sprites().scaled(scale)
-    for layer in draw_layers(
-        sprites, scene.atlas, size=(height, width), alpha_max=scene.alpha_max, filter=scene.filter, renderer=renderer
-    ):
+    for layer in draw_layers(scene.sprites(), scene.drawing(scale=scale, renderer=renderer)):
         rows, columns = layer.pixels.shape[1:]
         part = canvas[:, layer.top : layer.top + rows, layer.left : layer.left + columns]
         part.copy_(layer.pixels + part * (1 - layer.pixels[3:]))
@@ -136,7 +133,7 @@ def test_native_layers_of_nearest_texels_are_those_of_the_reference(name: str) -
 def test_nothing_of_a_sprite_lies_outside_its_box() -> None:
     scene = ExportScene("boxes", "both", 0.5, opacity=1.0).scene()
     sprites = scene.sprites()
-    boxes = sprite_boxes(sprites, scene.atlas, size=(120, 160))
+    boxes = sprite_boxes(sprites, scene.drawing())
     for index, (left, top, width, height) in enumerate(boxes.tolist()):
         alpha = scene.layer(sprites=[picked(sprites, torch.tensor([index]))])[3].clone()
         alpha[top : top + height, left : left + width] = 0
@@ -159,7 +156,7 @@ def test_memory_stays_that_of_a_few_layers(monkeypatch: pytest.MonkeyPatch) -> N
         return flat
 
     monkeypatch.setattr(Reference, "layers", counting)
-    drawing = draw_layers(scene.sprites(), scene.atlas, size=(120, 160), renderer="reference")
+    drawing = draw_layers(scene.sprites(), scene.drawing(renderer="reference"))
     next(drawing)
     assert len(sizes) == 1
     assert len(list(drawing)) == 59
@@ -174,7 +171,7 @@ def test_the_same_bytes_for_any_number_of_threads() -> None:
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(list(straight_layers(scene.sprites(), scene.atlas, size=(120, 160))))
+            found.append(list(straight_layers(scene.sprites(), scene.drawing())))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
@@ -186,7 +183,7 @@ def test_a_batch_of_canvases_has_no_layers() -> None:
     sprites = scene.sprites()
     batch = dataclasses.replace(sprites, frame=sprites.frame[None].expand(2, -1, -1, -1))
     with pytest.raises(DiffbmpError, match="pass one canvas at a time"):
-        next(draw_layers(batch, scene.atlas, size=(8, 8)))
+        next(draw_layers(batch, scene.drawing()))
 
 
 def test_opacity_is_split_into_a_byte_and_a_factor() -> None:

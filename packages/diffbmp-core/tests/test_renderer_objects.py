@@ -17,6 +17,7 @@ import diffbmp
 from diffbmp import Atlas, CompositeInputs, DiffbmpError, Gradients, composite
 from diffbmp.plugins import registry as registry_module
 from diffbmp.plugins.registry import Registry
+from diffbmp.rendering.canvas import Canvas
 from diffbmp.rendering.keys import renderer_key, renderer_label, resolve_renderer
 from diffbmp.rendering.layers import draw_layers, straight_layers
 from diffbmp.rendering.reference import Reference
@@ -129,8 +130,8 @@ class TestObjects:
             given["frame"], given["opacity"], given["color"], given["texture"], torch.zeros_like(given["opacity"])
         )
         for draw in (draw_layers, straight_layers):
-            drawn = draw(sprites, given["atlas"], size=SIZE, renderer=Reference())
-            expected = draw(sprites, given["atlas"], size=SIZE, renderer="reference")
+            drawn = draw(sprites, Canvas(given["atlas"], SIZE, renderer=Reference()))
+            expected = draw(sprites, Canvas(given["atlas"], SIZE, renderer="reference"))
             for layer, other in zip(drawn, expected, strict=True):
                 assert torch.equal(layer.pixels, other.pixels)
 
@@ -251,10 +252,10 @@ class TestReturned:
         )
         short = broken("layers", lambda flat: flat[:-1])
         with pytest.raises(DiffbmpError, match="contract: layers gives layers of shape"):
-            next(draw_layers(sprites, given["atlas"], size=SIZE, renderer=short))
+            next(draw_layers(sprites, Canvas(given["atlas"], SIZE, renderer=short)))
         wide = broken("layer_bytes", lambda r: (r[0], r[1].float()))
         with pytest.raises(DiffbmpError, match=r"layer_bytes gives boxes of shape .*, torch.float32"):
-            next(straight_layers(sprites, given["atlas"], size=SIZE, renderer=wide))
+            next(straight_layers(sprites, Canvas(given["atlas"], SIZE, renderer=wide)))
 
     def test_an_error_of_its_own_is_named_and_kept(self) -> None:
         error = ValueError("no\n such pigment")

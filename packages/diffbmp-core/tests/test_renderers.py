@@ -17,6 +17,7 @@ from diffbmp import Atlas, CompositeInputs, DiffbmpError, Renderer, composite
 from diffbmp.plugins import registry as registry_module
 from diffbmp.plugins.record import CORE
 from diffbmp.plugins.registry import Registry
+from diffbmp.rendering.canvas import Canvas
 from diffbmp.rendering.keys import renderer_key
 from diffbmp.rendering.layers import draw_layers, straight_layers
 from diffbmp.rendering.reference import Reference
@@ -261,21 +262,21 @@ class TestAuto:
         assert type(renderer_for("fast", CPU, torch.float32)) is renamed
 
 
-def sprites() -> tuple[Sprites, Atlas]:
+def sprites(**options: Any) -> tuple[Sprites, Canvas]:
     given = arguments()
     names = ("frame", "opacity", "color", "texture", "color_blend")
-    return Sprites(*(given[name] for name in names)), given["atlas"]
+    return Sprites(*(given[name] for name in names)), Canvas(given["atlas"], SIZE, **options)
 
 
 class TestLayers:
     def test_a_renderer_without_layers_has_them_drawn_by_another(self) -> None:
-        drawn = list(draw_layers(*sprites(), size=SIZE, filter="bilinear", renderer=Narrow()))
-        for layer, expected in zip(drawn, draw_layers(*sprites(), size=SIZE, filter="bilinear"), strict=True):
+        drawn = list(draw_layers(*sprites(filter="bilinear", renderer=Narrow())))
+        for layer, expected in zip(drawn, draw_layers(*sprites(filter="bilinear")), strict=True):
             assert torch.equal(layer.pixels, expected.pixels)
 
     def test_a_filter_that_it_lacks_is_refused(self) -> None:
         with pytest.raises(DiffbmpError, match="it has no filter 'mipmap'"):
-            next(draw_layers(*sprites(), size=SIZE, renderer=Narrow()))
+            next(draw_layers(*sprites(renderer=Narrow())))
 
     def test_nobody_draws_in_place_of_a_look_of_its_own(self) -> None:
         class Silent(Sketch):
@@ -283,10 +284,10 @@ class TestLayers:
             draws_layers = False
 
         with pytest.raises(DiffbmpError, match="Renderer 'silent' draws no layers, and has a look of its own"):
-            next(straight_layers(*sprites(), size=SIZE, renderer=Silent()))
+            next(straight_layers(*sprites(renderer=Silent())))
 
     def test_its_own_layers_are_drawn(self) -> None:
-        layer = next(draw_layers(*sprites(), size=SIZE, renderer=Sketch()))
+        layer = next(draw_layers(*sprites(renderer=Sketch())))
         assert torch.equal(layer.pixels * 4, (layer.pixels * 4).round())
 
 

@@ -59,10 +59,7 @@ class Instances:
             ``(N, 4)``: left, top, width, height; all 0 where nothing shows. What is really drawn may be a little
             smaller.
         """
-        boxes = sprite_boxes(
-            self.sprites.scaled(scale), scene.atlas,
-            size=scene.scaled_size(scale), alpha_max=scene.alpha_max, filter=scene.filter,
-        )  # fmt: skip
+        boxes = sprite_boxes(self.sprites, scene.drawing(scale=scale))
         return instance_boxes(boxes, self.owners, len(self)).numpy()
 
 

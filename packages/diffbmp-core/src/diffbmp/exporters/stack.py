@@ -155,11 +155,9 @@ class LayerStack:
         shown = [stamp for stamp in order if self._single.counts[stamp]]
         drawn = _ahead(
             straight_layers(
-                self._single.ordered(shown).sprites.scaled(self._scale), self._scene.atlas,
-                size=(self.height, self.width), alpha_max=self._scene.alpha_max, blend=self._scene.blend,
-                filter=self._scene.filter, renderer=self._renderer,
+                self._single.ordered(shown).sprites, self._scene.drawing(scale=self._scale, renderer=self._renderer)
             )
-        )  # fmt: skip
+        )
         for stamp in order:
             layer = next(drawn) if self._single.counts[stamp] else None
             done += int(self._areas[stamp])

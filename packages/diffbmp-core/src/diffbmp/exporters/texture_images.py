@@ -145,9 +145,7 @@ def _sampled_texels(
     plain = dataclasses.replace(
         chosen, opacity=torch.ones_like(chosen.opacity), color_blend=torch.ones_like(chosen.color_blend)
     )
-    layers = draw_layers(
-        plain.scaled(scale), scene.atlas, size=scene.scaled_size(scale), filter=scene.filter, renderer=renderer
-    )
+    layers = draw_layers(plain, dataclasses.replace(scene.drawing(scale=scale, renderer=renderer), alpha_max=1.0))
     found = {}
     for sprite, layer in zip(sprites, layers, strict=True):
         if layer.pixels.numel():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffbmp.atlas.atlas import Atlas
 from diffbmp.rendering.composite import composite
+from diffbmp.rendering.renderer import Renderer
 from diffbmp.rendering.sprites import Sprites
 
 __all__ = ["Canvas"]
@@ -29,7 +30,7 @@ class Canvas:
         alpha_max: factor on every opacity.
         blend: "over" or "add".
         filter: texture filter; see ``composite``.
-        renderer: a registered name, "auto", or a key made by ``renderer_key``.
+        renderer: a registered name, "auto", an object, or a key made by ``renderer_key``.
         seed: of a renderer whose gradients are stochastic; others ignore it.
     """
 
@@ -40,7 +41,7 @@ class Canvas:
     alpha_max: float = 1.0
     blend: str = "over"
     filter: str = "mipmap"
-    renderer: str = "auto"
+    renderer: str | Renderer = "auto"
     seed: int | None = None
 
     def composite(self, sprites: Sprites) -> Tensor:

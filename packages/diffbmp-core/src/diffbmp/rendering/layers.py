@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffbmp.atlas.atlas import Atlas
 from diffbmp.errors import DiffbmpError, unknown_name
+from diffbmp.rendering.canvas import Canvas
 from diffbmp.rendering.operator import check_values
 from diffbmp.rendering.quantize import split_opacity, straight_bytes
 from diffbmp.rendering.renderer import FILTERS, CompositeInputs, Renderer
@@ -47,24 +47,15 @@ class Layer:
 
 def draw_layers(
     sprites: Sprites,
-    atlas: Atlas,
-    *,
-    size: tuple[int, int],
-    alpha_max: float = 1.0,
-    filter: str = "mipmap",
-    renderer: str | Renderer = "auto",
+    canvas: Canvas,
 ) -> Iterator[Layer]:
     """Draw each sprite of one canvas alone, in floats, the back first; batch by batch, so that memory stays small.
 
     Composited in order they give what ``composite`` does, but for the rounding of floats.
 
     Args:
-        sprites: of one canvas, already at the scale wanted (``Sprites.scaled``).
-        atlas: the textures; each is sampled from the mip level that fits the scale.
-        size: canvas height and width in pixels, at which layers are cut off.
-        alpha_max: factor on every opacity.
-        filter: texture filter; see ``composite``.
-        renderer: the renderer to draw with: a name, "auto", an object or a key of ``renderer_key``. Where it has no
+        sprites: of one canvas, in canvas pixels.
+        canvas: where and how; layers are cut off at its size, and its blend plays no part. Where its renderer has no
             ``layers`` the best of the CPU's draws, which makes the same picture.
 
     Yields:
@@ -74,38 +65,25 @@ def draw_layers(
         DiffbmpError: for a batch of canvases, NaN or infinity, an unknown renderer, or one that lacks the filter or has
             a look of its own and no layers.
     """
-    inputs, drawing = _prepared(sprites, atlas, size, alpha_max, filter, renderer)
+    inputs, drawing = _prepared(sprites, canvas)
     boxes = layer_boxes(inputs)
     for batch, part in _batches(inputs, boxes):
         flat = draw_layers_of(drawing, part, boxes[batch])
         yield from _cut(flat, boxes[batch], batch)
 
 
-def straight_layers(
-    sprites: Sprites,
-    atlas: Atlas,
-    *,
-    size: tuple[int, int],
-    alpha_max: float = 1.0,
-    blend: str = "over",
-    filter: str = "mipmap",
-    renderer: str | Renderer = "auto",
-) -> Iterator[Layer]:
+def straight_layers(sprites: Sprites, canvas: Canvas) -> Iterator[Layer]:
     """Draw each instance of one canvas alone, as files hold layers: 8 bits, straight alpha, an opacity for the whole.
 
     An instance of several sprites is these composited, within the box that holds all of theirs; one of no sprites is
-    left out. Arguments and errors are those of ``draw_layers``. How opacity is shared between layer and pixels:
+    left out. Where the canvas's blend is "add", a layer has the colours of their sum, at the least alpha that can hold
+    them. Arguments and errors are those of ``draw_layers``. How opacity is shared between layer and pixels:
     ``split_opacity``.
-
-    Args:
-        blend: "over" or "add": how the sprites of an instance are composited. A layer that is to be added has the
-            colours of their sum, at the least alpha that can hold them.
 
     Yields:
         Straight uint8 ``(4, height, width)`` on the CPU, cut to where alpha is not 0; 0 x 0 where nothing shows.
     """
-    inputs, drawing = _prepared(sprites, atlas, size, alpha_max, filter, renderer)
-    inputs = dataclasses.replace(inputs, blend=blend)
+    inputs, drawing = _prepared(sprites, canvas)
     instances, counts = torch.unique_consecutive(sprites.instances, return_counts=True)
     ends = counts.cumsum(0).tolist()
     spans = list(zip(instances.tolist(), [0, *ends[:-1]], ends, strict=True))
@@ -163,11 +141,9 @@ def _composited(inputs: CompositeInputs, drawing: Renderer, number: int) -> Laye
     )  # fmt: skip
 
 
-def sprite_boxes(
-    sprites: Sprites, atlas: Atlas, *, size: tuple[int, int], alpha_max: float = 1.0, filter: str = "mipmap"
-) -> Tensor:
-    """Return the box of pixels that each sprite can touch on a canvas of ``size``; see ``layer_boxes``."""
-    return layer_boxes(_inputs(sprites, atlas, size, alpha_max, filter, sprites.frame.device))
+def sprite_boxes(sprites: Sprites, canvas: Canvas) -> Tensor:
+    """Return the box of pixels that each sprite, given in canvas pixels, can touch; see ``layer_boxes``."""
+    return layer_boxes(_inputs(sprites, canvas, sprites.frame.device))
 
 
 def instance_boxes(boxes: Tensor, instances: Tensor, count: int) -> Tensor:
@@ -217,23 +193,20 @@ def layer_boxes(inputs: CompositeInputs) -> Tensor:
     return boxes.long().cpu()
 
 
-def _prepared(
-    sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, renderer: str | Renderer
-) -> tuple[CompositeInputs, Renderer]:
+def _prepared(sprites: Sprites, canvas: Canvas) -> tuple[CompositeInputs, Renderer]:
     """Return the sprites as inputs on the device of the renderer that draws them, and that renderer."""
-    drawing, device = _drawing(renderer, sprites.frame.device, sprites.frame.dtype, filter)
-    return _inputs(sprites, atlas, size, alpha_max, filter, device), drawing
+    drawing, device = _drawing(canvas.renderer, sprites.frame.device, sprites.frame.dtype, canvas.filter)
+    return _inputs(sprites, canvas, device), drawing
 
 
-def _inputs(
-    sprites: Sprites, atlas: Atlas, size: tuple[int, int], alpha_max: float, filter: str, device: torch.device
-) -> CompositeInputs:
+def _inputs(sprites: Sprites, canvas: Canvas, device: torch.device) -> CompositeInputs:
     """Return the sprites of one canvas as float32 inputs on ``device``."""
     if sprites.frame.dim() != 3 or sprites.texture.dim() != 1:
         raise DiffbmpError("Layers are drawn of one canvas, not of a batch; pass one canvas at a time.")
-    if filter not in FILTERS:
-        raise unknown_name("filter", filter, FILTERS)
-    atlas = atlas.to(device, torch.float32)
+    if canvas.filter not in FILTERS:
+        raise unknown_name("filter", canvas.filter, FILTERS)
+    atlas = canvas.atlas.to(device, torch.float32)
+    sprites = canvas.placed(sprites)
 
     def moved(value: Tensor) -> Tensor:
         return value.detach().to(device, torch.float32)[None].contiguous()
@@ -242,8 +215,8 @@ def _inputs(
     if atlas.padded:  # a blurred texture is larger than the stamp
         frame = torch.cat([frame[..., :2] * atlas.extent[texture][..., None, :], frame[..., 2:]], dim=-1)
     inputs = CompositeInputs(
-        frame, moved(sprites.opacity) * alpha_max, moved(sprites.color), moved(sprites.color_blend), texture,
-        atlas.texels.detach(), atlas.levels, atlas.table, *size, "over", filter,
+        frame, moved(sprites.opacity) * canvas.alpha_max, moved(sprites.color), moved(sprites.color_blend), texture,
+        atlas.texels.detach(), atlas.levels, atlas.table, *canvas.size, canvas.blend, canvas.filter,
     )  # fmt: skip
     check_values(frame, inputs.opacity, inputs.color, inputs.color_blend, texture, len(atlas))
     return inputs
