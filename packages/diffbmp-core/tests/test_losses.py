@@ -15,8 +15,9 @@ from torch import Tensor
 
 import diffbmp
 from diffbmp import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.loss import Loss
+from diffbmp.losses.setup import LossSetup
 from diffbmp.losses.total import TotalLoss, parse_weighted
 from diffbmp.plugins.registry import registry
 from diffbmp.testing import loss_inputs

@@ -14,9 +14,9 @@ import diffbmp
 from diffbmp import DiffbmpError
 from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.settings import FitSettings
-from diffbmp.losses.inputs import LossSetup
 from diffbmp.losses.loss import Loss
 from diffbmp.losses.rotation import edge_field
+from diffbmp.losses.setup import LossSetup
 from diffbmp.losses.total import TotalLoss
 from diffbmp.plugins.registry import registry
 from diffbmp.testing import loss_inputs

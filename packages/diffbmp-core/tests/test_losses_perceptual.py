@@ -17,10 +17,10 @@ from torch import Tensor
 from diffbmp import DiffbmpError
 from diffbmp.fitting.build import begin_fit
 from diffbmp.fitting.settings import FitSettings
-from diffbmp.losses.inputs import LossSetup
 from diffbmp.losses.laplacian import laplacian_pyramid
 from diffbmp.losses.loss import Loss
 from diffbmp.losses.lpips import LearnedPerceptualSimilarity
+from diffbmp.losses.setup import LossSetup
 from diffbmp.plugins.registry import registry
 from diffbmp.testing import loss_inputs
 

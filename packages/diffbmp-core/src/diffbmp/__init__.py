@@ -20,8 +20,9 @@ from diffbmp.fitting.target import Target
 from diffbmp.initializers.initializer import Initializer
 from diffbmp.loaders.loader import Loader
 from diffbmp.loaders.sources import load_textures
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.loss import Loss
+from diffbmp.losses.setup import LossSetup
 from diffbmp.losses.total import TotalLoss
 from diffbmp.plugins.hookspecs import hookimpl
 from diffbmp.plugins.plugin import Plugin

@@ -19,7 +19,7 @@ from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.settings import FitSettings
 from diffbmp.fitting.start import gather_objects
 from diffbmp.fitting.target import Target
-from diffbmp.losses.inputs import check_tensors
+from diffbmp.losses.setup import check_tensors
 from diffbmp.plugins.guard import guarded, member_title
 from diffbmp.rendering.selection import choose_device
 from diffbmp.scene.file import FitState, load_fit_state, load_scene, save_scene

@@ -22,7 +22,7 @@ from diffbmp.fitting.settings import FitSettings
 from diffbmp.fitting.step import Step, mean, picture_psnrs
 from diffbmp.fitting.step_inputs import StepInputs
 from diffbmp.fitting.target import Target
-from diffbmp.losses.inputs import check_tensors
+from diffbmp.losses.setup import check_tensors
 from diffbmp.losses.total import TotalLoss
 from diffbmp.primitives.constraints import Constraints
 from diffbmp.primitives.primitive import Primitive

@@ -9,7 +9,8 @@ import torch
 
 from diffbmp.fitting.schedules import Stream, blur_sigma, generator, noisy_canvas, resolution_scale
 from diffbmp.fitting.target import Target
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
+from diffbmp.losses.setup import LossSetup
 from diffbmp.plugins.record import CORE
 from diffbmp.plugins.registry import registry
 from diffbmp.rendering.selection import resolve_renderer

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
+from diffbmp.losses.setup import LossSetup
 from diffbmp.plugins.plugin import Plugin
 
 __all__ = ["Loss"]

@@ -12,8 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.pixelwise import Comparing
+from diffbmp.losses.setup import LossSetup
 from diffbmp.paths import require_file
 from diffbmp.settings import Settings as SettingsModel
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.pixelwise import Comparing
+from diffbmp.losses.setup import LossSetup
 from diffbmp.losses.ssim import StructuralSimilarity
 
 __all__ = ["MultiScaleStructuralSimilarity"]

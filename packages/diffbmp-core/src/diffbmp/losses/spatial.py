@@ -6,9 +6,10 @@ from pydantic import Field
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.loss import Loss
 from diffbmp.losses.pixelwise import target_of
+from diffbmp.losses.setup import LossSetup
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["Spatial"]

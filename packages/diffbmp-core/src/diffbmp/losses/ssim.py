@@ -7,8 +7,9 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.pixelwise import Comparing
+from diffbmp.losses.setup import LossSetup
 from diffbmp.settings import Settings as SettingsModel
 
 __all__ = ["StructuralSimilarity"]

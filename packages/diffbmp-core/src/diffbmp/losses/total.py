@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError
-from diffbmp.losses.inputs import LossInputs, LossSetup
+from diffbmp.losses.inputs import LossInputs
 from diffbmp.losses.loss import Loss
+from diffbmp.losses.setup import LossSetup
 from diffbmp.plugins.guard import guarded
 from diffbmp.plugins.registry import registry
 
