@@ -104,9 +104,11 @@ def build_fit(
     objects: FitObjects | None = None,
     refiners: Sequence[Refiner] | None = None,
 ) -> Fit:
-    """Return a fit of ``scene`` with the losses, refiners and observers that the settings name."""
+    """Return a fit of ``scene`` with the losses, refiners and observers that the settings name.
+
+    The tables of settings that nothing uses are not looked at; ``check_tables`` does that.
+    """
     objects = objects or FitObjects()
-    check_tables(settings)
     observers = [registry().create("observers", name, settings.observers.get(name)) for name in settings.observe]
     return Fit(
         scene,

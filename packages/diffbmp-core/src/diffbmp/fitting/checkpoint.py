@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffbmp.errors import DiffbmpError, unknown_name
-from diffbmp.fitting.build import build_fit
+from diffbmp.fitting.build import build_fit, check_tables
 from diffbmp.fitting.fit import Fit
 from diffbmp.fitting.members import members_of
 from diffbmp.fitting.objects import FitObjects
@@ -96,6 +96,7 @@ def load_checkpoint(
             "Python and give the same again."
         )
     settings = parse_settings(FitSettings, saved, "")
+    check_tables(settings)
     kinds = made.kinds
     made.primitives = {
         index: kinds[table["kind"]] for index, table in enumerate(settings.primitives or ()) if table["kind"] in kinds

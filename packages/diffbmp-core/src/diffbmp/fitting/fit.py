@@ -13,7 +13,7 @@ from torch import Tensor
 from diffbmp.errors import DiffbmpError
 from diffbmp.fitting.canvases import canvas_of_fit, copy_canvas
 from diffbmp.fitting.holding import check_kept
-from diffbmp.fitting.learning import Learning
+from diffbmp.fitting.learning import Learning, everything_held
 from diffbmp.fitting.observer import Observer
 from diffbmp.fitting.refiner import Refiner
 from diffbmp.fitting.refining import Refining
@@ -353,8 +353,7 @@ class Fit:
 
     def all_held(self) -> bool:
         """Return whether every instance of every primitive is locked or held, so that no step changes anything."""
-        masks = [self.held(primitive) for primitive in self.scene.primitives]
-        return all(mask is not None and bool(mask.all()) for mask in masks)
+        return everything_held([self.held(primitive) for primitive in self.scene.primitives])
 
     def canvas(self, index: int) -> Fit:
         """Return a fit of one canvas of a batch that stands alone: copies of its parameters, moments and refiners."""

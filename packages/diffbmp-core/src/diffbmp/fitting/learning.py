@@ -15,7 +15,7 @@ from diffbmp.primitives.constraints import Constraints
 from diffbmp.primitives.instances import check_axes, instance_axis, keeping, tensors_of
 from diffbmp.primitives.primitive import Learnable, Primitive
 
-__all__ = ["MOMENTS", "Learning"]
+__all__ = ["MOMENTS", "Learning", "everything_held"]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """What Adam keeps of each value of a parameter."""
@@ -93,7 +93,7 @@ class Learning:
             held: for each primitive ``(..., N)`` bool, the instances that keep their bits, or None.
             progress: part of the steps that are taken with this one, in [0, 1].
         """
-        if all(mask is not None and bool(mask.all()) for mask in held):
+        if everything_held(held):
             return
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -274,6 +274,11 @@ def _taken(tensor: Tensor, kept: Tensor, axis: int) -> Tensor:
     if tensor.dim() + axis == 0:  # all canvases share it, and no longer do
         tensor = tensor.expand(len(kept), *tensor.shape)
     return torch.stack([one.index_select(one.dim() + axis, of_one) for one, of_one in zip(tensor, kept, strict=True)])
+
+
+def everything_held(held: Sequence[Tensor | None]) -> bool:
+    """Return whether the masks of all primitives, as ``Learning.step`` takes them, leave nothing to change."""
+    return all(mask is not None and bool(mask.all()) for mask in held)
 
 
 def _split(name: str) -> tuple[int, str]:

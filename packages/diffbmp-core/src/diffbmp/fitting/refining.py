@@ -170,10 +170,6 @@ def _act_on_canvases(fit: Fit, copies: Sequence[Refiner], step: Step) -> None:
     take_back(fit, alone)
 
 
-def _follows(refiner: Refiner) -> bool:
-    return type(refiner).rearranged is not Refiner.rearranged
-
-
 def _copies(refiner: Refiner, batch: int | None) -> list[Refiner]:
     """Return a refiner for each canvas of a batch, or none where one acts on all."""
     return [] if batch is None or refiner.batched else [copy.deepcopy(refiner) for _ in range(batch)]

@@ -243,9 +243,3 @@ def locked_for(mask: Tensor, tensor: Tensor, axis: int) -> Tensor:
     for _ in range(mask.dim() - 1 - (tensor.dim() + axis)):
         mask = mask.any(dim=0)
     return mask.view(*mask.shape, *[1] * (-1 - axis))
-
-
-def canvases(primitive: P) -> Iterator[P]:
-    """Yield each canvas of a batch, standing alone."""
-    for index in range(primitive.batch[0]):
-        yield canvas_of(primitive, index)
